@@ -1,0 +1,106 @@
+package store
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strconv"
+)
+
+// Event is one message of a channel as it is stored. Events are shared between goroutines and never changed.
+type Event struct {
+	Channel  string
+	Position Position
+	Prev     Nonce  // nonce of the event before it (or the channel's base)
+	Time     int64  // when it was stored, Redis's clock, milliseconds since 1970
+	Type     string // may be empty
+	Final    bool   // the channel ended with it
+	Data     []byte // compact JSON, one line
+}
+
+// ID returns the event's id: its position as text.
+func (e Event) ID() string { return e.Position.String() }
+
+// LogValue keeps the data out of logs.
+func (e Event) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("channel", e.Channel), slog.String("id", e.ID()),
+		slog.String("type", e.Type), slog.Int("bytes", len(e.Data)))
+}
+
+// storedEvent is the JSON of an event in the history list.
+type storedEvent struct {
+	ID    string          `json:"id"`
+	Prev  string          `json:"prev"`
+	Time  int64           `json:"time"`
+	Type  string          `json:"type"`
+	Final bool            `json:"final"`
+	Data  json.RawMessage `json:"data"`
+}
+
+// parseEvent reads an event as add.lua wrote it. text must not be changed afterwards: the event's data is a part of it.
+func parseEvent(channel string, text []byte) (Event, error) {
+	e, ok := scanEvent(channel, text)
+	if ok {
+		return e, nil
+	}
+	// Not the very bytes that add.lua writes: a newer version's, or edited by hand. Read it as any JSON.
+	var s storedEvent
+	if err := json.Unmarshal(text, &s); err != nil {
+		return Event{}, fmt.Errorf("stored event of channel %q: %w", channel, err)
+	}
+	p, err := ParsePosition(s.ID)
+	if err != nil {
+		return Event{}, fmt.Errorf("stored event of channel %q: id %q: %w", channel, s.ID, err)
+	}
+	prev, err := parseNonce(s.Prev)
+	if err != nil {
+		return Event{}, fmt.Errorf("stored event of channel %q: prev %q: %w", channel, s.Prev, err)
+	}
+	var data bytes.Buffer
+	if err := json.Compact(&data, s.Data); err != nil {
+		return Event{}, fmt.Errorf("stored event of channel %q: data: %w", channel, err)
+	}
+	return Event{
+		Channel: channel, Position: p, Prev: prev, Time: s.Time, Type: s.Type, Final: s.Final, Data: data.Bytes(),
+	}, nil
+}
+
+// scanEvent is parseEvent for exactly the layout that add.lua writes. Every replica reads every event of every
+// channel it serves, and this is some twenty times cheaper than encoding/json (BenchmarkParseEvent).
+func scanEvent(channel string, text []byte) (Event, bool) {
+	e := Event{Channel: channel}
+	rest := text
+	field := func(name, end string) (value []byte, ok bool) {
+		if !bytes.HasPrefix(rest, []byte(name)) {
+			return nil, false
+		}
+		rest = rest[len(name):]
+		i := bytes.IndexByte(rest, end[0])
+		if i < 0 || !bytes.HasPrefix(rest[i:], []byte(end)) {
+			return nil, false
+		}
+		value, rest = rest[:i], rest[i+len(end):]
+		return value, true
+	}
+	id, ok1 := field(`{"id":"`, `",`)
+	prev, ok2 := field(`"prev":"`, `",`)
+	stamp, ok3 := field(`"time":`, `,`)
+	typ, ok4 := field(`"type":"`, `",`) // CheckType lets no quote and no backslash in
+	if !ok1 || !ok2 || !ok3 || !ok4 || bytes.IndexByte(typ, '\\') >= 0 {
+		return e, false
+	}
+	if bytes.HasPrefix(rest, []byte(`"final":true,`)) {
+		e.Final, rest = true, rest[len(`"final":true,`):]
+	}
+	if !bytes.HasPrefix(rest, []byte(`"data":`)) || rest[len(rest)-1] != '}' {
+		return e, false
+	}
+	e.Data = rest[len(`"data":`) : len(rest)-1 : len(rest)-1]
+	var err1, err2, err3 error
+	e.Position, err1 = ParsePosition(string(id))
+	e.Prev, err2 = parseNonce(string(prev))
+	e.Time, err3 = strconv.ParseInt(string(stamp), 10, 64)
+	e.Type = string(typ)
+	return e, err1 == nil && err2 == nil && err3 == nil
+}

@@ -1,0 +1,82 @@
+package store
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"hash/fnv"
+	"strings"
+)
+
+// eventIDMark starts the event id of a stream of several channels. A position starts with a digit, so the two
+// cannot be taken for one another.
+const eventIDMark = "m"
+
+// AppendEventID appends the event id of a stream that has delivered at[i] of channels[i], for all i.
+//
+// For one channel that is the position as text. For several it holds, per channel, a hash of the name, the nonce
+// and the offset, about 15 characters each: 50 channels fit in a header of 1 KiB. The name is in it so that an id
+// still means something to a stream of other channels (one more, one less), and never another channel's place.
+func AppendEventID(dst []byte, channels []string, at []Position) []byte {
+	if len(channels) == 1 {
+		return append(dst, at[0].String()...)
+	}
+	raw := make([]byte, 0, len(channels)*(4+nonceSize+3))
+	for i, c := range channels {
+		raw = binary.BigEndian.AppendUint32(raw, nameHash(c))
+		raw = append(raw, at[i].Nonce[:]...)
+		raw = binary.AppendUvarint(raw, at[i].Offset)
+	}
+	dst = append(dst, eventIDMark...)
+	return base64.RawURLEncoding.AppendEncode(dst, raw)
+}
+
+// ParseEventID reads the positions of channels out of a last event id, in the order of channels. known[i] is false
+// where the id says nothing (or nothing readable) about channels[i].
+//
+// It never fails: an id that was tampered with, or comes from somewhere else, just knows no channel.
+func ParseEventID(id string, channels []string) (at []Position, known []bool) {
+	at, known = make([]Position, len(channels)), make([]bool, len(channels))
+	encoded, several := strings.CutPrefix(id, eventIDMark)
+	if !several {
+		if len(channels) == 1 {
+			if p, err := ParsePosition(id); err == nil {
+				at[0], known[0] = p, true
+			}
+		}
+		return at, known
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(encoded)
+	if err != nil {
+		return at, known
+	}
+	byName := make(map[uint32]Position)
+	for len(raw) > 4+nonceSize {
+		name := binary.BigEndian.Uint32(raw)
+		var p Position
+		copy(p.Nonce[:], raw[4:])
+		offset, n := binary.Uvarint(raw[4+nonceSize:])
+		if n <= 0 {
+			return at, known
+		}
+		p.Offset = offset
+		byName[name] = p
+		raw = raw[4+nonceSize+n:]
+	}
+	if len(raw) != 0 {
+		return at, known // cut off: what came before may be cut off as well
+	}
+	for i, c := range channels {
+		at[i], known[i] = byName[nameHash(c)], false
+		if _, ok := byName[nameHash(c)]; ok {
+			known[i] = true
+		}
+	}
+	return at, known
+}
+
+// nameHash stands for a channel's name inside an event id. A collision does no harm: the nonce would not fit.
+func nameHash(channel string) uint32 {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(channel)) // never fails
+	return h.Sum32()
+}

@@ -1,0 +1,71 @@
+package store
+
+import "slices"
+
+// Reason says why events cannot be delivered; it is what a client reads in a gap notice.
+type Reason string
+
+// The reasons of a gap.
+const (
+	Trimmed Reason = "trimmed" // the events were there, and are no longer stored
+	Reset   Reason = "reset"   // the position belongs to a past that Redis has lost
+	Unknown Reason = "unknown" // the last event id says nothing about this channel
+)
+
+// History is what is known of a channel: where it stands, and its newest events without a hole, oldest first. Events
+// may be empty, or fewer than are stored; they always end at the tip.
+type History struct {
+	Tip
+	Events []Event
+}
+
+// newHistory makes a History from a tip and the list of the same moment (newest first). It keeps what forms an
+// unbroken chain from the tip backwards: whatever somebody else may have pushed into the list ends it.
+func newHistory(channel string, tip Tip, list []string) History {
+	h := History{Tip: tip, Events: make([]Event, 0, len(list))}
+	next := tip.Position
+	for _, text := range list {
+		e, err := parseEvent(channel, []byte(text))
+		if err != nil || e.Position != next {
+			break
+		}
+		h.Events = append(h.Events, e)
+		next = Position{Offset: e.Position.Offset - 1, Nonce: e.Prev}
+	}
+	slices.Reverse(h.Events)
+	return h
+}
+
+// Floor returns the oldest position from which everything up to the tip can be delivered.
+func (h History) Floor() Position {
+	if len(h.Events) == 0 {
+		return h.Tip.Position
+	}
+	oldest := h.Events[0]
+	return Position{Offset: oldest.Position.Offset - 1, Nonce: oldest.Prev}
+}
+
+// Has reports whether p is a place in this history: what comes after it is exactly what Events holds after it.
+func (h History) Has(p Position) bool {
+	floor := h.Floor()
+	if p.Offset <= floor.Offset || p.Offset > h.Tip.Position.Offset {
+		return p == floor
+	}
+	return h.Events[p.Offset-floor.Offset-1].Position == p
+}
+
+// After returns the events after p. If some of them are not here, gap says why, and the events are all there are.
+func (h History) After(p Position) (events []Event, gap Reason) {
+	floor := h.Floor()
+	switch {
+	case h.Has(p):
+		return h.Events[p.Offset-floor.Offset:], ""
+	case p.Offset < floor.Offset && !(p.Offset == 0 && p.Nonce != h.Base):
+		return h.Events, Trimmed
+	default:
+		return h.Events, Reset
+	}
+}
+
+// Last returns the newest n events, or as many as there are, oldest first.
+func (h History) Last(n int) []Event { return h.Events[max(0, len(h.Events)-n):] }

@@ -1,0 +1,50 @@
+package store
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+)
+
+// keyPrefix starts every key and pub/sub channel that is ours. No channel of a user may start with it.
+const keyPrefix = "sluice:"
+
+// historyKey is the list of a channel's recent events, newest first.
+func historyKey(channel string) string { return keyPrefix + "{" + channel + "}:history" }
+
+// metaKey is the hash with the newest event's offset and nonce, the base nonce, and whether the channel ended.
+func metaKey(channel string) string { return keyPrefix + "{" + channel + "}:meta" }
+
+// onceKey holds the result of a publish that had an idempotency key. The key is hashed: it is the client's text.
+func onceKey(channel, idempotencyKey string) string {
+	sum := sha256.Sum256([]byte(idempotencyKey))
+	return keyPrefix + "{" + channel + "}:once:" + hex.EncodeToString(sum[:16])
+}
+
+// adoptedKey holds how many of the raw messages named by a marker are stored.
+func adoptedKey(channel, marker string) string {
+	return keyPrefix + "{" + channel + "}:adopted:" + marker
+}
+
+// rejectedKey is the list of raw messages that could not be understood, newest first.
+func rejectedKey(channel string) string { return keyPrefix + "{" + channel + "}:rejected" }
+
+// LiveChannel is the pub/sub channel on which a channel's new events are announced.
+func LiveChannel(channel string) string { return keyPrefix + "{" + channel + "}:live" }
+
+// ChannelOfLive is the inverse of [LiveChannel]; ok is false for any other pub/sub channel.
+func ChannelOfLive(name string) (channel string, ok bool) {
+	rest, ok1 := strings.CutPrefix(name, keyPrefix+"{")
+	channel, ok2 := strings.CutSuffix(rest, "}:live")
+	return channel, ok1 && ok2
+}
+
+// MarkerChannel is the pub/sub channel on which replicas publish the markers that name raw messages.
+const MarkerChannel = keyPrefix + "markers"
+
+// PatternMarkerChannel is MarkerChannel for sources that are patterns. Real Redis keeps messages of one connection in
+// order across all kinds of subscription; miniredis only within a kind, so each kind has its markers of the same kind.
+const PatternMarkerChannel = keyPrefix + "pattern-markers"
+
+// ProbeChannel is the pub/sub channel on which a replica expects its own probes back.
+func ProbeChannel(replica string) string { return keyPrefix + "probe:" + replica }

@@ -1,0 +1,85 @@
+package store
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+)
+
+// The statuses of a task. Completed and failed are terminal: nothing comes after them.
+const (
+	Pending    = "pending"
+	Processing = "processing"
+	Completed  = "completed"
+	Failed     = "failed"
+)
+
+var statuses = []string{Pending, Processing, Completed, Failed}
+
+// Progress is the state of a task. A report replaces the state before it as a whole.
+type Progress struct {
+	TaskID      string  `json:"taskId"`
+	Progress    float64 `json:"progress"` // percent
+	Status      string  `json:"status"`
+	Message     string  `json:"message"`
+	CurrentStep string  `json:"currentStep"`
+}
+
+// Report is what a worker says of a task.
+type Report struct {
+	// Progress may be left out with the statuses pending (it is 0 then), completed (100) and failed (it stays).
+	Progress    *float64 `json:"progress"`
+	Status      string   `json:"status"` // left out: completed at 100, processing below
+	Message     string   `json:"message"`
+	CurrentStep string   `json:"currentStep"`
+}
+
+// MaxTaskIDLength is the greatest length of a task's id: its channel's name must not be too long either.
+const MaxTaskIDLength = MaxNameLength - len(ProgressPrefix)
+
+// CheckTaskID reports, as an *InvalidError, why id cannot be the id of a task.
+func CheckTaskID(id string) error {
+	if id == "" || len(id) > MaxTaskIDLength || !isName(id) {
+		return invalid("invalid_task",
+			fmt.Sprintf("A task's id consists of 1 to %d letters, digits and : . _ -", MaxTaskIDLength))
+	}
+	return nil
+}
+
+// Draft checks the report and makes an event of it. Its errors are *InvalidError.
+func (r Report) Draft(taskID string) (Draft, error) {
+	if err := CheckTaskID(taskID); err != nil {
+		return Draft{}, err
+	}
+	state := Progress{TaskID: taskID, Status: r.Status, Message: r.Message, CurrentStep: r.CurrentStep}
+	switch {
+	case r.Progress != nil:
+		state.Progress = *r.Progress
+	case r.Status == Completed:
+		state.Progress = 100
+	case r.Status == Pending, r.Status == Failed:
+	default:
+		return Draft{}, invalid("missing_fields", "Missing required fields", "progress")
+	}
+	if state.Progress < 0 || state.Progress > 100 {
+		return Draft{}, invalid("invalid_progress", "progress is a number from 0 to 100", "progress")
+	}
+	if state.Status == "" {
+		state.Status = Processing
+		if state.Progress == 100 {
+			state.Status = Completed
+		}
+	}
+	if !slices.Contains(statuses, state.Status) {
+		return Draft{}, invalid("invalid_status", "status is one of pending, processing, completed, failed", "status")
+	}
+	d := Draft{
+		Channel: ProgressChannel(taskID), Type: state.Status, Data: marshal(state),
+		Final: state.Status == Completed || state.Status == Failed,
+	}
+	if r.Progress == nil && r.Status == Failed {
+		d.Fill = FillProgress
+		d.Data = bytes.Replace(d.Data, []byte(`"progress":0`), []byte(`"progress":null`), 1) // the first one is ours
+	}
+	return d, nil
+}

@@ -1,0 +1,285 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Store keeps events in Redis. It is safe for concurrent use and holds no state of its own.
+type Store struct {
+	rdb redis.UniversalClient
+	cfg Config
+}
+
+// New returns a Store on rdb, which stays the caller's to close.
+func New(rdb redis.UniversalClient, cfg Config) *Store { return &Store{rdb: rdb, cfg: cfg} }
+
+// Rule returns how much of a channel is kept.
+func (s *Store) Rule(channel string) Rule { return s.cfg.Rule(channel) }
+
+// Draft is an event that has no position yet. The functions of this package that make drafts check them.
+type Draft struct {
+	Channel string
+	Type    string // CheckType
+	Data    []byte // compact JSON
+	Fill    Fill   // what only Redis can put into Data
+	Final   bool   // the channel ends with it
+}
+
+// Fill says what the script puts into an event's data.
+type Fill string
+
+// What can be filled in.
+const (
+	FillNothing  Fill = ""
+	FillID       Fill = "id"       // fields "id" and "timestamp" in front of an object's own, of which there is one
+	FillProgress Fill = "progress" // the progress of the state before, in place of "progress":null
+)
+
+// AppendOptions change what Append does; the zero value changes nothing.
+type AppendOptions struct {
+	// IdempotencyKey, if not empty, makes a repeated Append within five minutes return the first one's event and do
+	// nothing else. It is the publisher's choice, per channel, of any length.
+	IdempotencyKey string
+	// IfNew refuses the event with ErrExists if the channel has had events.
+	IfNew bool
+}
+
+// Append stores an event and announces it, atomically. again is true if nothing was done because the idempotency key
+// had been used; the event is then the first one.
+//
+// It returns ErrEnded or ErrExists; any other error is Redis's, and then the event may or may not have been stored:
+// a caller that must know repeats the call with an idempotency key.
+func (s *Store) Append(ctx context.Context, d Draft, o AppendOptions) (event Event, again bool, err error) {
+	keys := []string{historyKey(d.Channel), metaKey(d.Channel)}
+	if o.IdempotencyKey != "" {
+		keys = append(keys, onceKey(d.Channel, o.IdempotencyKey))
+	}
+	rule := s.Rule(d.Channel)
+	args := append(ruleArgs(d.Channel, rule),
+		d.Type, d.Data, string(d.Fill), NewNonce().String(), flag(d.Final), flag(o.IfNew), seconds(onceTTL))
+	reply, err := appendScript.Run(ctx, s.rdb, keys, args...).Result()
+	if err != nil {
+		return Event{}, false, fmt.Errorf("append to channel %q: %w", d.Channel, err)
+	}
+	status, text, err := appendReply(reply)
+	if err != nil {
+		return Event{}, false, err
+	}
+	switch status {
+	case "ok", "again":
+		event, err = parseEvent(d.Channel, []byte(text))
+		return event, status == "again", err
+	case "ended":
+		return Event{}, false, ErrEnded
+	case "exists":
+		return Event{}, false, ErrExists
+	default:
+		return Event{}, false, fmt.Errorf("append.lua answered status %q", status)
+	}
+}
+
+// RawMessage is a raw PUBLISH on its way into a channel: either understood (Draft) or not (Reason, Payload).
+type RawMessage struct {
+	Draft   Draft
+	Reason  string // why it is rejected; empty if it is not
+	Payload []byte // as it came
+}
+
+// Adopted says what became of messages presented to Adopt.
+type Adopted struct {
+	Before   uint64 // how many since the marker were stored before this call
+	Stored   int    // by this call
+	Rejected int    // by this call
+}
+
+// Adopt takes raw messages of one channel in, each exactly once however many replicas present it: they are the
+// messages number first, first+1, … since marker. A message of a lower or equal number than one taken in before, by
+// anybody, is passed over; so messages must be presented in order, and after an error the same ones again.
+func (s *Store) Adopt(ctx context.Context, channel, marker string, first uint64, messages []RawMessage) (Adopted, error) {
+	keys := []string{historyKey(channel), metaKey(channel), adoptedKey(channel, marker), rejectedKey(channel)}
+	args := append(ruleArgs(channel, s.Rule(channel)),
+		first, marker, seconds(adoptedTTL), rejectedCap, seconds(rejectedTTL))
+	for _, m := range messages {
+		d := m.Draft
+		if m.Reason != "" {
+			args = append(args, "rejected", "", "", "", "", "", rejection(m))
+			continue
+		}
+		args = append(args, "event", d.Type, d.Data, string(d.Fill), NewNonce().String(), flag(d.Final), shown(m.Payload))
+	}
+	reply, err := adoptScript.Run(ctx, s.rdb, keys, args...).Int64Slice()
+	if err != nil {
+		return Adopted{}, fmt.Errorf("adopt into channel %q: %w", channel, err)
+	}
+	if len(reply) != 3 {
+		return Adopted{}, fmt.Errorf("adopt.lua answered %v", reply)
+	}
+	return Adopted{Before: uint64(reply[0]), Stored: int(reply[1]), Rejected: int(reply[2])}, nil
+}
+
+// ruleArgs returns the first six arguments of both scripts.
+func ruleArgs(channel string, r Rule) []any {
+	return []any{LiveChannel(channel), r.Capacity, seconds(r.TTL), seconds(r.MetaTTL), seconds(r.FinalTTL),
+		NewNonce().String()}
+}
+
+// rejection returns the inside of a rejected message's JSON; adopt.lua adds the time.
+func rejection(m RawMessage) string {
+	reason, _ := json.Marshal(m.Reason) // a string always marshals
+	return `"reason":` + string(reason) + `,"payload":` + shown(m.Payload)
+}
+
+// shown returns the beginning of a payload as a JSON string. Bytes that are not UTF-8 are replaced.
+func shown(payload []byte) string {
+	if len(payload) > maxPayloadShow {
+		payload = payload[:maxPayloadShow]
+	}
+	text, _ := json.Marshal(string(payload)) // a string always marshals
+	return string(text)
+}
+
+// Rejected returns the raw messages that were not understood, newest first, each as JSON {"time","reason","payload"}.
+func (s *Store) Rejected(ctx context.Context, channel string) ([]json.RawMessage, error) {
+	texts, err := s.rdb.LRange(ctx, rejectedKey(channel), 0, -1).Result()
+	if err != nil {
+		return nil, fmt.Errorf("read rejected messages of channel %q: %w", channel, err)
+	}
+	rejected := make([]json.RawMessage, 0, len(texts))
+	for _, t := range texts {
+		if json.Valid([]byte(t)) { // somebody else may have pushed into the list
+			rejected = append(rejected, json.RawMessage(t))
+		}
+	}
+	return rejected, nil
+}
+
+// Tip is where a channel stands.
+type Tip struct {
+	Position Position // of the newest event; (0, Base) if there was none
+	Base     Nonce    // the nonce of offset 0: it changes only if the channel was lost and began anew
+	Final    bool     // the newest event ended the channel
+}
+
+// errNoMeta is what a tip is read as if the channel has never been touched, or everything of it is gone.
+var errNoMeta = errors.New("channel is unknown")
+
+// parseTip reads the reply of HMGET meta offset nonce base final.
+func parseTip(fields []any) (Tip, error) {
+	text := func(i int) string {
+		s, _ := fields[i].(string)
+		return s
+	}
+	if len(fields) != 4 || text(2) == "" {
+		return Tip{}, errNoMeta
+	}
+	base, err := parseNonce(text(2))
+	if err != nil {
+		return Tip{}, fmt.Errorf("base: %w", err)
+	}
+	t := Tip{Position: Position{Nonce: base}, Base: base, Final: text(3) != ""}
+	if text(0) == "" {
+		return t, nil
+	}
+	if t.Position.Offset, err = strconv.ParseUint(text(0), 10, 64); err != nil {
+		return Tip{}, fmt.Errorf("offset: %w", err)
+	}
+	if t.Position.Nonce, err = parseNonce(text(1)); err != nil {
+		return Tip{}, fmt.Errorf("nonce: %w", err)
+	}
+	return t, nil
+}
+
+var tipFields = []string{"offset", "nonce", "base", "final"}
+
+// Tips returns where channels stand, in their order, in at most two round trips however many there are. A channel
+// that nobody touched before gets its base, so that a position in it means something from now on. With touch, the
+// positions are kept for another Rule.MetaTTL: a channel that is watched is not forgotten.
+func (s *Store) Tips(ctx context.Context, channels []string, touch bool) ([]Tip, error) {
+	tips := make([]Tip, len(channels))
+	replies := make([]*redis.SliceCmd, len(channels))
+	if _, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, c := range channels {
+			replies[i] = p.HMGet(ctx, metaKey(c), tipFields...)
+		}
+		return nil
+	}); err != nil {
+		return nil, fmt.Errorf("read positions of %d channels: %w", len(channels), err)
+	}
+	var fresh, alive []int
+	for i, r := range replies {
+		t, err := parseTip(r.Val())
+		switch {
+		case errors.Is(err, errNoMeta):
+			fresh = append(fresh, i)
+		case err != nil:
+			return nil, fmt.Errorf("position of channel %q: %w", channels[i], err)
+		case touch && !t.Final:
+			alive = append(alive, i)
+		}
+		tips[i] = t
+	}
+	if len(fresh)+len(alive) == 0 {
+		return tips, nil
+	}
+	if _, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, i := range alive {
+			p.Expire(ctx, metaKey(channels[i]), s.Rule(channels[i]).MetaTTL)
+		}
+		for _, i := range fresh {
+			p.HSetNX(ctx, metaKey(channels[i]), "base", NewNonce().String()) // the first replica's stays
+			p.Expire(ctx, metaKey(channels[i]), s.Rule(channels[i]).MetaTTL)
+			replies[i] = p.HMGet(ctx, metaKey(channels[i]), tipFields...)
+		}
+		return nil
+	}); err != nil {
+		return nil, fmt.Errorf("begin %d channels: %w", len(fresh), err)
+	}
+	for _, i := range fresh {
+		t, err := parseTip(replies[i].Val())
+		if err != nil {
+			return nil, fmt.Errorf("position of channel %q: %w", channels[i], err)
+		}
+		tips[i] = t
+	}
+	return tips, nil
+}
+
+// History returns what is stored of a channel, list and position of the same moment. A channel that nobody touched has
+// the zero History.
+func (s *Store) History(ctx context.Context, channel string) (History, error) {
+	var meta *redis.SliceCmd
+	var list *redis.StringSliceCmd
+	if _, err := s.rdb.TxPipelined(ctx, func(p redis.Pipeliner) error {
+		meta = p.HMGet(ctx, metaKey(channel), tipFields...)
+		list = p.LRange(ctx, historyKey(channel), 0, -1)
+		return nil
+	}); err != nil {
+		return History{}, fmt.Errorf("read history of channel %q: %w", channel, err)
+	}
+	tip, err := parseTip(meta.Val())
+	if errors.Is(err, errNoMeta) {
+		return History{}, nil
+	}
+	if err != nil {
+		return History{}, fmt.Errorf("position of channel %q: %w", channel, err)
+	}
+	return newHistory(channel, tip, list.Val()), nil
+}
+
+// flag is a boolean argument of a script.
+func flag(b bool) string {
+	if b {
+		return "1"
+	}
+	return ""
+}
+
+// seconds is a TTL argument of a script, rounded up: EXPIRE 0 would delete.
+func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
