@@ -11,6 +11,10 @@ import (
 // cannot be taken for one another.
 const eventIDMark = "m"
 
+// EndMark ends the event id of a channel's final event, on a stream of one channel. A client that comes back with it has
+// seen the end, which can be told even when nothing of the channel is stored any more.
+const EndMark = "-end"
+
 // AppendEventID appends the event id of a stream that has delivered at[i] of channels[i], for all i.
 //
 // For one channel that is the position as text. For several it holds, per channel, a hash of the name, the nonce
@@ -36,6 +40,7 @@ func AppendEventID(dst []byte, channels []string, at []Position) []byte {
 // It never fails: an id that was tampered with, or comes from somewhere else, just knows no channel.
 func ParseEventID(id string, channels []string) (at []Position, known []bool) {
 	at, known = make([]Position, len(channels)), make([]bool, len(channels))
+	id = strings.TrimSuffix(id, EndMark)
 	encoded, several := strings.CutPrefix(id, eventIDMark)
 	if !several {
 		if len(channels) == 1 {

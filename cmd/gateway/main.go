@@ -1,0 +1,59 @@
+// Command gateway is Sluice: it takes events in over HTTP and Redis pub/sub, and streams them to browsers.
+//
+//	gateway              serve (see "gateway help" for the settings)
+//	gateway healthcheck  exit 0 if the gateway at GATEWAY_ADDR is ready, 1 if not
+//	gateway version
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// version is set by the linker: -ldflags "-X main.version=1.2.3".
+var version = "dev"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
+	err := command(ctx, os.Args[1:], os.Stdout)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "gateway:", err)
+		os.Exit(1)
+	}
+}
+
+// command does what the command line asks for.
+func command(ctx context.Context, args []string, out io.Writer) error {
+	name := ""
+	if len(args) > 0 {
+		name = args[0]
+	}
+	if len(args) > 1 {
+		return errors.New("too many arguments; see gateway help")
+	}
+	switch name {
+	case "help", "-h", "-help", "--help":
+		return printHelp(out)
+	case "version", "-version", "--version":
+		_, err := fmt.Fprintln(out, "sluice", version)
+		return err
+	}
+	cfg, err := loadConfig()
+	if err != nil {
+		return err
+	}
+	switch name {
+	case "":
+		return run(ctx, cfg, out)
+	case "healthcheck":
+		return healthcheck(ctx, cfg)
+	default:
+		return fmt.Errorf("unknown command %q; see gateway help", name)
+	}
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"syscall"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// embeddedAddr is where the embedded Redis listens if nobody else does: redis-cli finds it there without an option.
+const embeddedAddr = "127.0.0.1:6379"
+
+// startEmbedded starts a Redis inside this process, for the first minute with Sluice. It listens on loopback only.
+func startEmbedded() (*miniredis.Miniredis, error) {
+	m := miniredis.NewMiniRedis()
+	m.ClockTTL(true) // without it nothing would ever expire
+	err := m.StartAddr(embeddedAddr)
+	for port := 6380; port < 6400 && errors.Is(err, syscall.EADDRINUSE); port++ {
+		err = m.StartAddr(net.JoinHostPort("127.0.0.1", fmt.Sprint(port)))
+	}
+	if errors.Is(err, syscall.EADDRINUSE) {
+		err = m.StartAddr("127.0.0.1:0")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("start the embedded Redis: %w", err)
+	}
+	return m, nil
+}
+
+// redisOptions returns the options of our clients for a Redis at url.
+func redisOptions(url string) (*redis.Options, error) {
+	o, err := redis.ParseURL(url)
+	if err != nil {
+		return nil, fmt.Errorf("GATEWAY_REDIS_URL: %w", err)
+	}
+	o.ContextTimeoutEnabled = true // otherwise a context's deadline does not reach the socket
+	o.DialTimeout = 3 * time.Second
+	o.ReadTimeout, o.WriteTimeout = 4*time.Second, 4*time.Second
+	o.DialerRetries = 1
+	o.MaxRetries = -1 // a publish whose answer was lost must not be sent again by a lower layer
+	o.PipelinePoolSize = -1
+	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	return o, nil
+}
+
+// waitForRedis returns when Redis answers: after at most wait, or, if wait is 0, whenever that is.
+func waitForRedis(ctx context.Context, rdb *redis.Client, wait time.Duration, log *slog.Logger) error {
+	start := time.Now()
+	for try := 0; ; try++ {
+		call, cancel := context.WithTimeout(ctx, 2*time.Second)
+		err := rdb.Ping(call).Err()
+		cancel()
+		if err == nil {
+			return nil
+		}
+		if wait > 0 && time.Since(start) > wait {
+			return fmt.Errorf("no answer from Redis at %s within GATEWAY_REDIS_WAIT=%v: %w", rdb.Options().Addr, wait, err)
+		}
+		if try%10 == 0 {
+			log.Warn("waiting for Redis", "address", rdb.Options().Addr, "error", err)
+		}
+		timer := time.NewTimer(500 * time.Millisecond)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		case <-timer.C:
+		}
+	}
+}
+
+// redisLogger hands go-redis's own messages, which it writes to a global logger, to ours.
+type redisLogger struct{ log *slog.Logger }
+
+// Printf implements the interface of redis.SetLogger.
+func (l redisLogger) Printf(ctx context.Context, format string, v ...any) {
+	l.log.DebugContext(ctx, "go-redis", "message", fmt.Sprintf(format, v...))
+}

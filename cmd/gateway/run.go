@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"sluice/gateway"
+	"sluice/pubsub"
+	"sluice/store"
+)
+
+// shutdownExtra is what the end may take beyond the drain time: the last requests, and simulated tasks.
+const shutdownExtra = 5 * time.Second
+
+// run builds the gateway, serves until ctx ends or a part fails, and takes it down in order. It returns nil if it was
+// asked to end.
+func run(ctx context.Context, cfg Config, out io.Writer) error {
+	embedded := cfg.RedisURL == ""
+	// The one-command mode is for people, even when they pipe it into something.
+	readable := cfg.LogFormat == "text" || cfg.LogFormat == "auto" && (embedded || isTerminal(out))
+	log := newLogger(cfg.LogLevel, readable, out)
+	if cfg.Replica == "" {
+		host, err := os.Hostname()
+		if err != nil || store.CheckChannel(host) != nil || len(host) > 64 {
+			host = "replica"
+		}
+		cfg.Replica = host + "-" + strings.ToLower(rand.Text()[:5])
+	}
+
+	if embedded {
+		m, err := startEmbedded()
+		if err != nil {
+			return err
+		}
+		defer m.Close()
+		cfg.RedisURL = "redis://" + m.Addr()
+		cfg.DrainTime = 0 // there is no other replica to go to: Ctrl-C is to end it now
+	}
+	o, err := redisOptions(cfg.RedisURL)
+	if err != nil {
+		return err
+	}
+	redis.SetLogger(redisLogger{log})
+	rdb := redis.NewClient(o)
+	defer rdb.Close()
+
+	events := store.New(rdb, store.Config{HistorySize: cfg.HistorySize, HistoryTTL: cfg.HistoryTTL})
+	broker := pubsub.NewBroker(rdb, events, pubsub.Config{
+		Replica: cfg.Replica, Ingest: cfg.Ingest, MaxPayload: cfg.MaxBodyBytes, FeedBytes: cfg.FeedBytes,
+	}, log)
+	server := gateway.New(broker, events, gateway.Config{
+		Replica: cfg.Replica, MaxStreamsPerIP: cfg.MaxStreamsPerIP, TrustedProxies: cfg.proxies,
+		MaxBodyBytes: int64(cfg.MaxBodyBytes), Heartbeat: cfg.Heartbeat, Retry: cfg.Retry, DrainTime: cfg.DrainTime,
+		AdmitRate: cfg.AdmitRate, CORSOrigins: cfg.CORSOrigins, FeedBytes: cfg.FeedBytes,
+	}, log)
+
+	// Listening before Redis is there lets /readyz say why nothing works yet.
+	listener, err := net.Listen("tcp", cfg.Addr)
+	if err != nil {
+		return fmt.Errorf("GATEWAY_ADDR=%q: %w", cfg.Addr, err)
+	}
+
+	alive, stop := context.WithCancelCause(ctx) // ends when asked to, or when a part fails
+	defer stop(nil)
+	brokerCtx, stopBroker := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopBroker()
+	var wg sync.WaitGroup
+	wg.Go(func() { broker.Run(brokerCtx) })
+	wg.Go(func() {
+		if err := server.Serve(listener); err != nil {
+			stop(fmt.Errorf("serve: %w", err))
+		}
+	})
+	wg.Go(func() {
+		if err := waitForRedis(alive, rdb, cfg.RedisWait, log); err != nil {
+			stop(err)
+		}
+	})
+
+	if readable {
+		printBanner(out, listener.Addr(), o, embedded)
+	}
+	log.Info("listening", "address", listener.Addr().String(), "replica", cfg.Replica, "version", version,
+		"redis", o.Addr, "embedded", embedded)
+	if cfg.ready != nil {
+		cfg.ready(listener.Addr().String())
+	}
+	<-alive.Done()
+
+	log.Info("draining", "time", cfg.DrainTime)
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.DrainTime+shutdownExtra)
+	defer cancel()
+	err = server.Shutdown(drain)
+	stopBroker() // last: streams needed it until now
+	wg.Wait()
+	if ctx.Err() == nil { // nobody asked: a part failed
+		return errors.Join(context.Cause(alive), err)
+	}
+	log.Info("stopped")
+	return err
+}
+
+// newLogger returns the logger that all parts write to.
+func newLogger(level slog.Level, readable bool, out io.Writer) *slog.Logger {
+	o := &slog.HandlerOptions{Level: level}
+	if readable {
+		return slog.New(slog.NewTextHandler(out, o))
+	}
+	return slog.New(slog.NewJSONHandler(out, o))
+}
+
+// isTerminal reports whether out is a terminal (or another character device, which is as good a guess).
+func isTerminal(out io.Writer) bool {
+	f, ok := out.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// healthcheck asks the gateway at the configured address whether it is ready: for containers, which have no curl.
+func healthcheck(ctx context.Context, cfg Config) error {
+	host, port, err := net.SplitHostPort(cfg.Addr)
+	if err != nil {
+		return err
+	}
+	if ip := net.ParseIP(host); host == "" || (ip != nil && ip.IsUnspecified()) {
+		host = "127.0.0.1"
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/readyz", nil)
+	if err != nil {
+		return err
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	text, _ := io.ReadAll(io.LimitReader(answer.Body, 1024))
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("not ready: %s", strings.TrimSpace(string(text)))
+	}
+	return nil
+}

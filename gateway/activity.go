@@ -1,0 +1,68 @@
+package gateway
+
+import (
+	"encoding/json"
+	"math/rand/v2"
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+
+	"sluice/store"
+)
+
+func (s *Server) createActivity(c echo.Context) error {
+	var a store.Activity
+	if err := s.decode(c, &a); err != nil {
+		return err
+	}
+	return s.publishActivity(c, a)
+}
+
+func (s *Server) publishActivity(c echo.Context, a store.Activity) error {
+	d, err := a.Draft()
+	if err != nil {
+		return err
+	}
+	e, err := s.publish(c, d, store.AppendOptions{})
+	if err != nil {
+		return err
+	}
+	answer := publishedEvent(e)
+	answer.Activity = e.Data
+	return c.JSON(http.StatusCreated, answer)
+}
+
+// simulateActivity publishes one made-up activity, for a demonstration.
+func (s *Server) simulateActivity(c echo.Context) error {
+	people := []struct{ id, name string }{
+		{"u-ada", "Ada Lovelace"}, {"u-grace", "Grace Hopper"}, {"u-alan", "Alan Turing"},
+		{"u-edsger", "Edsger Dijkstra"}, {"u-barbara", "Barbara Liskov"},
+	}
+	deeds := []struct{ kind, action, details string }{
+		{"user_joined", "joined the team", "Welcome on board"},
+		{"post_created", "published a post", "Notes on the analytical engine"},
+		{"comment_added", "commented on a post", "Could not agree more"},
+		{"file_uploaded", "uploaded a file", "compiler.pdf"},
+		{"task_completed", "completed a task", "Prove the delivery promise"},
+	}
+	p, d := people[rand.IntN(len(people))], deeds[rand.IntN(len(deeds))]
+	return s.publishActivity(c, store.Activity{
+		Type: d.kind, UserID: p.id, UserName: p.name, Action: d.action, Details: d.details,
+	})
+}
+
+func (s *Server) listActivity(c echo.Context) error {
+	n, err := limit(c, 50, 50)
+	if err != nil {
+		return err
+	}
+	h, err := s.store.History(c.Request().Context(), store.Activities)
+	if err != nil {
+		return err
+	}
+	c.Response().Header().Set("Cache-Control", "no-store")
+	return c.JSON(http.StatusOK, struct {
+		Activities  []json.RawMessage `json:"activities"`
+		LastEventID string            `json:"lastEventId,omitempty"`
+	}{datas(h.Last(n)), lastID(h)})
+}

@@ -1,0 +1,87 @@
+package gateway
+
+import (
+	"encoding/json"
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+
+	"sluice/store"
+)
+
+func (s *Server) createEvent(c echo.Context) error {
+	channel := c.Param("channel")
+	if err := store.CheckChannel(channel); err != nil {
+		return err
+	}
+	var event struct {
+		Type string          `json:"type"`
+		Data json.RawMessage `json:"data"`
+	}
+	if err := s.decode(c, &event); err != nil {
+		return err
+	}
+	d, err := store.DraftJSON(channel, event.Type, event.Data)
+	if err != nil {
+		return err
+	}
+	e, err := s.publish(c, d, store.AppendOptions{})
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusCreated, publishedEvent(e))
+}
+
+func (s *Server) listEvents(c echo.Context) error {
+	channel := c.Param("channel")
+	if err := store.CheckChannel(channel); err != nil {
+		return err
+	}
+	n, err := limit(c, 100, maxReplay)
+	if err != nil {
+		return err
+	}
+	h, err := s.store.History(c.Request().Context(), channel)
+	if err != nil {
+		return err
+	}
+	answer := struct {
+		Channel     string            `json:"channel"`
+		Events      []json.RawMessage `json:"events"`                // oldest first
+		LastEventID string            `json:"lastEventId,omitempty"` // for the next call's after, or for a stream
+		Gap         store.Reason      `json:"gap,omitempty"`         // some events after "after" are not stored any more
+	}{Channel: channel, Events: []json.RawMessage{}, LastEventID: lastID(h)}
+
+	events := h.Last(n)
+	if after := c.QueryParam("after"); after != "" {
+		at, known := store.ParseEventID(after, []string{channel})
+		events, answer.Gap = h.Events, store.Unknown
+		if known[0] {
+			events, answer.Gap = h.After(at[0])
+		}
+		events = events[:min(n, len(events))]
+	}
+	for _, e := range events {
+		answer.Events = append(answer.Events, appendEnvelope(nil, e))
+		answer.LastEventID = e.ID()
+	}
+	c.Response().Header().Set("Cache-Control", "no-store")
+	return c.JSON(http.StatusOK, answer)
+}
+
+// listRejected shows the raw messages of a channel that were not understood.
+func (s *Server) listRejected(c echo.Context) error {
+	channel := c.Param("channel")
+	if err := store.CheckChannel(channel); err != nil {
+		return err
+	}
+	rejected, err := s.store.Rejected(c.Request().Context(), channel)
+	if err != nil {
+		return err
+	}
+	c.Response().Header().Set("Cache-Control", "no-store")
+	return c.JSON(http.StatusOK, struct {
+		Channel  string            `json:"channel"`
+		Rejected []json.RawMessage `json:"rejected"` // newest first
+	}{channel, rejected})
+}

@@ -1,0 +1,52 @@
+package gateway
+
+import (
+	"encoding/json"
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+
+	"sluice/store"
+)
+
+func (s *Server) createNotification(c echo.Context) error {
+	var n store.Notification
+	if err := s.decode(c, &n); err != nil {
+		return err
+	}
+	d, err := n.Draft()
+	if err != nil {
+		return err
+	}
+	e, err := s.publish(c, d, store.AppendOptions{})
+	if err != nil {
+		return err
+	}
+	answer := publishedEvent(e)
+	answer.Notification = e.Data
+	return c.JSON(http.StatusCreated, answer)
+}
+
+func (s *Server) listNotifications(c echo.Context) error {
+	n, err := limit(c, 50, 50)
+	if err != nil {
+		return err
+	}
+	h, err := s.store.History(c.Request().Context(), store.Notifications)
+	if err != nil {
+		return err
+	}
+	c.Response().Header().Set("Cache-Control", "no-store")
+	return c.JSON(http.StatusOK, struct {
+		Notifications []json.RawMessage `json:"notifications"`
+		LastEventID   string            `json:"lastEventId,omitempty"` // a stream from here misses nothing
+	}{datas(h.Last(n)), lastID(h)})
+}
+
+// lastID returns the event id of where a channel stands, "" if nobody touched it yet.
+func lastID(h store.History) string {
+	if h.Base == (store.Nonce{}) {
+		return ""
+	}
+	return h.Tip.Position.String()
+}

@@ -1,0 +1,107 @@
+package gateway
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"sluice/store"
+)
+
+const bodyTimeout = 15 * time.Second // for a publisher to send its body
+
+// maxIdempotencyKey bounds a header that is the client's own text.
+const maxIdempotencyKey = 255
+
+// body reads the request's body, at most as much as the settings allow.
+func (s *Server) body(c echo.Context) ([]byte, error) {
+	rc := http.NewResponseController(c.Response())
+	if rc.SetReadDeadline(time.Now().Add(bodyTimeout)) == nil {
+		defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
+	}
+	text, err := io.ReadAll(http.MaxBytesReader(c.Response(), c.Request().Body, s.cfg.MaxBodyBytes))
+	if _, large := errors.AsType[*http.MaxBytesError](err); large {
+		return nil, errTooLarge
+	}
+	if err != nil {
+		return nil, refuse(http.StatusBadRequest, "incomplete_body", "The body did not arrive whole")
+	}
+	return text, nil
+}
+
+// decode reads the request's body as a JSON object into v.
+func (s *Server) decode(c echo.Context, v any) error {
+	text, err := s.body(c)
+	if err != nil {
+		return err
+	}
+	return store.DecodeObject(text, v)
+}
+
+// idempotencyKey returns the request's Idempotency-Key, "" for none. Keys are told apart by route: the same key on
+// another route is another one.
+func idempotencyKey(c echo.Context) (string, error) {
+	key := c.Request().Header.Get("Idempotency-Key")
+	if key == "" {
+		return "", nil
+	}
+	if len(key) > maxIdempotencyKey {
+		return "", refuse(http.StatusBadRequest, "invalid_idempotency_key", "An Idempotency-Key has at most 255 characters")
+	}
+	return c.Path() + " " + key, nil
+}
+
+// publish stores and announces a draft. The result of an earlier publish with the same Idempotency-Key is marked.
+func (s *Server) publish(c echo.Context, d store.Draft, o store.AppendOptions) (store.Event, error) {
+	key, err := idempotencyKey(c)
+	if err != nil {
+		return store.Event{}, err
+	}
+	o.IdempotencyKey = key
+	e, again, err := s.store.Append(c.Request().Context(), d, o)
+	if err != nil {
+		return store.Event{}, err
+	}
+	if again {
+		c.Response().Header().Set("Idempotent-Replayed", "true")
+	} else {
+		s.metrics.published.Inc()
+	}
+	return e, nil
+}
+
+// published is the answer to a publish.
+type published struct {
+	Success      bool            `json:"success"`
+	ID           string          `json:"id"`
+	Time         int64           `json:"time"`
+	Channel      string          `json:"channel"`
+	Notification json.RawMessage `json:"notification,omitempty"`
+	Activity     json.RawMessage `json:"activity,omitempty"`
+}
+
+func publishedEvent(e store.Event) published {
+	return published{Success: true, ID: e.ID(), Time: e.Time, Channel: e.Channel}
+}
+
+// datas returns the data of events, newest first: a list as pages show it.
+func datas(events []store.Event) []json.RawMessage {
+	all := make([]json.RawMessage, 0, len(events))
+	for i := len(events) - 1; i >= 0; i-- {
+		all = append(all, events[i].Data)
+	}
+	return all
+}
+
+// limit reads the query parameter of that name.
+func limit(c echo.Context, standard, most int) (int, error) {
+	text := c.QueryParam("limit")
+	if text == "" {
+		return standard, nil
+	}
+	return number("limit", text, most)
+}

@@ -1,0 +1,225 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/labstack/echo/v4/middleware"
+	"golang.org/x/time/rate"
+
+	"sluice/pubsub"
+	"sluice/store"
+)
+
+// Config of a Server. The zero value of a limit means: no limit.
+type Config struct {
+	Replica         string
+	MaxStreamsPerIP int
+	TrustedProxies  []netip.Prefix // whose X-Forwarded-For is believed
+	MaxBodyBytes    int64
+	Heartbeat       time.Duration // silence after which a stream gets a comment
+	Retry           time.Duration // reconnection time told to clients, jittered by half
+	DrainTime       time.Duration // over which streams are closed at the end
+	AdmitRate       int           // new streams per second
+	CORSOrigins     []string
+	FeedBytes       int
+}
+
+// Server answers HTTP. It is safe for concurrent use.
+type Server struct {
+	cfg     Config
+	broker  *pubsub.Broker
+	store   *store.Store
+	log     *slog.Logger
+	echo    *echo.Echo
+	http    *http.Server
+	metrics *metrics
+
+	limit *addressLimit
+	admit *rate.Limiter
+	clock *clock
+	tasks *tasks
+
+	draining atomic.Bool
+	drain    context.Context // ends when the streams shall end
+	endAll   context.CancelFunc
+	streams  openStreams
+}
+
+// New returns a Server on a broker and a store that stay the caller's.
+func New(b *pubsub.Broker, s *store.Store, cfg Config, log *slog.Logger) *Server {
+	srv := &Server{
+		cfg: cfg, broker: b, store: s, log: log, limit: newAddressLimit(cfg.MaxStreamsPerIP), clock: newClock(),
+		tasks: newTasks(s, log),
+	}
+	if cfg.AdmitRate > 0 {
+		srv.admit = rate.NewLimiter(rate.Limit(cfg.AdmitRate), max(1, cfg.AdmitRate/10))
+	}
+	srv.drain, srv.endAll = context.WithCancel(context.Background())
+	srv.metrics = newMetrics(srv)
+	srv.echo = srv.newEcho()
+	srv.http = &http.Server{
+		Handler:           srv.echo,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    32 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		// No WriteTimeout: it would cut every stream. Streams have a deadline per write.
+	}
+	return srv
+}
+
+// newEcho sets echo up: what every request passes through, and the routes.
+func (s *Server) newEcho() *echo.Echo {
+	e := echo.New()
+	e.HideBanner, e.HidePort = true, true
+	e.Logger.SetOutput(slog.NewLogLogger(s.log.Handler(), slog.LevelDebug).Writer())
+	e.HTTPErrorHandler = s.handleError
+	e.IPExtractor = ipExtractor(s.cfg.TrustedProxies)
+	e.Use(
+		middleware.RecoverWithConfig(middleware.RecoverConfig{LogErrorFunc: func(_ echo.Context, err error, stack []byte) error {
+			s.log.Error("panic in a handler", "error", err, "stack", string(stack))
+			return echo.ErrInternalServerError
+		}}),
+		func(next echo.HandlerFunc) echo.HandlerFunc {
+			return func(c echo.Context) error {
+				c.Response().Header().Set("Sluice-Replica", s.cfg.Replica)
+				return next(c)
+			}
+		},
+	)
+	if len(s.cfg.CORSOrigins) > 0 {
+		e.Use(middleware.CORSWithConfig(middleware.CORSConfig{
+			AllowOrigins:     s.cfg.CORSOrigins,
+			AllowCredentials: true,
+			AllowHeaders:     []string{"Content-Type", "Last-Event-ID", "Idempotency-Key", "Cache-Control"},
+			ExposeHeaders:    []string{"Sluice-Replica", "Retry-After", "Idempotent-Replayed"},
+			MaxAge:           3600,
+		}))
+	}
+	e.Use(crossOrigin(s.cfg.CORSOrigins))
+	s.routes(e)
+	return e
+}
+
+// routes are all addresses of the gateway.
+func (s *Server) routes(e *echo.Echo) {
+	e.GET("/api/sse/time", s.streamTime)
+	e.GET("/api/sse/notifications", s.streamNotifications)
+	e.GET("/api/sse/activity", s.streamActivity)
+	e.GET("/api/sse/progress/:taskId", s.streamProgress)
+	e.GET("/api/sse/channels/:channel", s.streamChannel)
+	e.GET("/api/sse", s.streamChannels)
+
+	e.GET("/api/notifications", s.listNotifications)
+	e.POST("/api/notifications/create", s.createNotification)
+	e.GET("/api/activity", s.listActivity)
+	e.POST("/api/activity", s.createActivity)
+	e.POST("/api/activity/simulate", s.simulateActivity)
+	e.POST("/api/tasks", s.createTask)
+	e.POST("/api/tasks/start", s.startTask)
+	e.GET("/api/tasks/:taskId", s.getTask)
+	e.PUT("/api/tasks/:taskId/progress", s.reportProgress)
+	e.GET("/api/channels/:channel/events", s.listEvents)
+	e.POST("/api/channels/:channel/events", s.createEvent)
+	e.GET("/api/channels/:channel/rejected", s.listRejected)
+
+	e.GET("/healthz", s.healthz)
+	e.GET("/readyz", s.readyz)
+	e.GET("/metrics", echo.WrapHandler(s.metrics.handler()))
+	registerConsole(e)
+}
+
+// ServeHTTP answers one request; it is there for tests.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.echo.ServeHTTP(w, r) }
+
+// Serve answers requests on l until Shutdown, and returns nil then.
+func (s *Server) Serve(l net.Listener) error {
+	stop := s.clock.run()
+	defer stop()
+	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// Shutdown ends the server well: it is not ready at once and takes no more streams, closes the open ones spread over
+// the drain time, and returns when the last handler has. It gives up when ctx ends.
+func (s *Server) Shutdown(ctx context.Context) error {
+	began := time.Now()
+	s.draining.Store(true)
+	s.endAll()
+	select {
+	case <-s.streams.end():
+	case <-ctx.Done():
+	}
+	patience, cancel := context.WithTimeout(ctx, time.Until(began.Add(s.cfg.DrainTime)))
+	s.tasks.wait(patience)
+	cancel()
+	if err := s.http.Shutdown(ctx); err != nil {
+		return errors.Join(err, s.http.Close())
+	}
+	return nil
+}
+
+// handleError answers for a handler that returned an error.
+func (s *Server) handleError(err error, c echo.Context) {
+	r := refusalOf(err)
+	if r.cause != nil && c.Request().Context().Err() == nil {
+		s.log.Warn("request failed", "method", c.Request().Method, "path", c.Path(), "error", r.cause)
+	}
+	if c.Response().Committed {
+		return // a stream that has begun just ends
+	}
+	s.metrics.refused.WithLabelValues(r.Code).Inc()
+	if err := writeRefusal(c, r); err != nil {
+		s.log.Debug("refusal not written", "error", err)
+	}
+}
+
+// ipExtractor says whose address a client's is: the peer's, or, if that is a trusted proxy, what it says.
+func ipExtractor(trusted []netip.Prefix) echo.IPExtractor {
+	if len(trusted) == 0 {
+		return echo.ExtractIPDirect()
+	}
+	// echo's defaults trust every private network: whoever sits in one could pick any address.
+	options := []echo.TrustOption{
+		echo.TrustLoopback(false), echo.TrustLinkLocal(false), echo.TrustPrivateNet(false),
+	}
+	for _, p := range trusted {
+		options = append(options, echo.TrustIPRange(&net.IPNet{
+			IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen()),
+		}))
+	}
+	return echo.ExtractIPFromXFFHeader(options...)
+}
+
+// crossOrigin refuses what a page of another origin makes a browser publish. Programs are not concerned: they send
+// neither Origin nor Sec-Fetch-Site.
+func crossOrigin(origins []string) echo.MiddlewareFunc {
+	protection := http.NewCrossOriginProtection()
+	for _, o := range origins {
+		if err := protection.AddTrustedOrigin(o); err != nil {
+			continue // "*" and the like: CORS says what it means, and it does not mean publishing
+		}
+	}
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			if err := protection.Check(c.Request()); err != nil {
+				return refuse(http.StatusForbidden, "cross_origin",
+					"A page of another origin may not publish here; see GATEWAY_CORS_ORIGINS")
+			}
+			return next(c)
+		}
+	}
+}
+
+func itoa(n int) string { return strconv.Itoa(n) }

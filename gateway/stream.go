@@ -1,0 +1,219 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"sluice/pubsub"
+	"sluice/store"
+)
+
+// Bounds of a stream's request.
+const (
+	maxChannels   = 50 // on one connection: their positions must fit into a header
+	maxReplay     = 1000
+	maxTypes      = 50
+	openTimeout   = 10 * time.Second // for the subscription to be confirmed
+	admitPatience = 2 * time.Second  // that a surplus stream waits before it is told to come back
+)
+
+// Default numbers of stored events that a first connect gets.
+const (
+	replayNotifications = 50
+	replayActivity      = 10
+)
+
+func (s *Server) streamTime(c echo.Context) error {
+	return s.stream(c, func(context.Context) (*pubsub.Stream, error) {
+		f := s.clock.feed
+		return &pubsub.Stream{Start: s.clock.connected(), Feed: f, Cursor: f.Head()}, nil
+	})
+}
+
+func (s *Server) streamNotifications(c echo.Context) error {
+	return s.streamOf(c, []string{store.Notifications}, plainEncoder{}, replayNotifications)
+}
+
+func (s *Server) streamActivity(c echo.Context) error {
+	return s.streamOf(c, []string{store.Activities}, plainEncoder{}, replayActivity)
+}
+
+func (s *Server) streamProgress(c echo.Context) error {
+	taskID := c.Param("taskId")
+	if err := store.CheckTaskID(taskID); err != nil {
+		return err
+	}
+	return s.streamOf(c, []string{store.ProgressChannel(taskID)}, plainEncoder{}, 1)
+}
+
+func (s *Server) streamChannel(c echo.Context) error {
+	channel := c.Param("channel")
+	if err := store.CheckChannel(channel); err != nil {
+		return err
+	}
+	return s.streamOf(c, []string{channel}, plainEncoder{}, 0)
+}
+
+func (s *Server) streamChannels(c echo.Context) error {
+	channels, err := list(c, "channels", maxChannels, store.CheckChannel)
+	if err != nil {
+		return err
+	}
+	if len(channels) == 0 {
+		return &refusal{
+			status: http.StatusBadRequest, Code: "missing_fields", Message: "Missing required fields",
+			Fields: []string{"channels"},
+		}
+	}
+	return s.streamOf(c, channels, envelopeEncoder{}, 0)
+}
+
+// list reads a query parameter of comma-separated names, each of them once.
+func list(c echo.Context, parameter string, most int, check func(string) error) ([]string, error) {
+	text := c.QueryParam(parameter)
+	if text == "" {
+		return nil, nil
+	}
+	names := strings.Split(text, ",")
+	if len(names) > most {
+		return nil, refuse(http.StatusBadRequest, "too_many_"+parameter, fmt.Sprintf("At most %d %s are possible", most, parameter))
+	}
+	for _, n := range names {
+		if err := check(n); err != nil {
+			return nil, err
+		}
+	}
+	return slices.Compact(slices.Sorted(slices.Values(names))), nil
+}
+
+// streamOf streams channels. replay is the number of stored events a first connect gets if it does not say.
+func (s *Server) streamOf(c echo.Context, channels []string, encoder pubsub.Encoder, replay int) error {
+	types, err := list(c, "types", maxTypes, store.CheckType)
+	if err != nil {
+		return err
+	}
+	if text := c.QueryParam("replay"); text != "" {
+		if replay, err = number("replay", text, maxReplay); err != nil {
+			return err
+		}
+	}
+	r := pubsub.Request{Channels: channels, Types: types, Encoder: encoder, Replay: replay}
+	if r.LastEventID = c.Request().Header.Get("Last-Event-ID"); r.LastEventID == "" {
+		r.LastEventID = c.QueryParam("lastEventId")
+	}
+	r.Resume = r.LastEventID != ""
+	return s.stream(c, func(ctx context.Context) (*pubsub.Stream, error) { return s.broker.Open(ctx, r) })
+}
+
+// number reads a query parameter that is a number from 0 to most.
+func number(parameter, text string, most int) (int, error) {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 || n > most {
+		return 0, &refusal{
+			status: http.StatusBadRequest, Code: "invalid_" + parameter, Fields: []string{parameter},
+			Message: fmt.Sprintf("%s is a number from 0 to %d", parameter, most),
+		}
+	}
+	return n, nil
+}
+
+// stream does what all streams have in common: may this client have one, where does it start, and the headers. What
+// follows is the writer's.
+func (s *Server) stream(c echo.Context, open func(context.Context) (*pubsub.Stream, error)) error {
+	if s.draining.Load() {
+		return s.comeBack(c, errDraining)
+	}
+	release, ok := s.limit.take(c.RealIP())
+	if !ok {
+		return errTooMany
+	}
+	defer release()
+	ctx, cancel := context.WithTimeout(c.Request().Context(), openTimeout)
+	defer cancel()
+	if s.admit != nil {
+		patient, stop := context.WithTimeout(ctx, admitPatience)
+		err := s.admit.Wait(patient)
+		stop()
+		if err != nil {
+			return s.comeBack(c, errCrowded)
+		}
+	}
+	st, err := open(ctx)
+	if err != nil {
+		return s.comeBack(c, refusalOf(err))
+	}
+	defer st.Close()
+	if st.Finished || st.Fresh && strings.HasSuffix(lastEventID(c), store.EndMark) {
+		return c.NoContent(http.StatusNoContent) // tells EventSource to stop (WHATWG HTML 9.2.3)
+	}
+	if !s.streams.open() {
+		return s.comeBack(c, errDraining)
+	}
+	defer s.streams.close()
+	s.metrics.opened.Inc()
+	err = s.write(c, st)
+	s.metrics.closed.WithLabelValues(closeReason(err)).Inc()
+	s.log.Debug("stream closed", "reason", err)
+	return nil
+}
+
+// comeBack refuses a stream in a way a client survives. EventSource gives up for good on any status but 200, so one
+// that comes to us directly gets a stream that only says when to come back. A proxy that says it turns a 503 into
+// such a stream itself (nginx.conf does) gets the 503: it can try another replica first.
+func (s *Server) comeBack(c echo.Context, r *refusal) error {
+	eventSource := c.Request().Header.Get("Accept") == "text/event-stream"
+	if r.status != http.StatusServiceUnavailable || !eventSource || c.Request().Header.Get("Sluice-Edge") != "" {
+		return r
+	}
+	if r.cause != nil && c.Request().Context().Err() == nil {
+		s.log.Warn("stream not opened", "path", c.Path(), "error", r.cause)
+	}
+	s.metrics.refused.WithLabelValues(r.Code).Inc()
+	h := c.Response().Header()
+	setStreamHeaders(h)
+	h.Set("Connection", "close") // the next try may reach another replica
+	_, err := c.Response().Write(appendRetry([]byte(": "+r.Message+"\n"), s.retry(), true))
+	return err
+}
+
+func setStreamHeaders(h http.Header) {
+	h.Set("Content-Type", "text/event-stream; charset=utf-8")
+	h.Set("Cache-Control", "no-cache, no-transform")
+	h.Set("X-Accel-Buffering", "no")
+}
+
+// retry returns the reconnection time for one client: jittered, so that those who lose a replica together do not come
+// back together.
+func (s *Server) retry() time.Duration {
+	return s.cfg.Retry/2 + rand.N(s.cfg.Retry+1)
+}
+
+func lastEventID(c echo.Context) string {
+	if id := c.Request().Header.Get("Last-Event-ID"); id != "" {
+		return id
+	}
+	return c.QueryParam("lastEventId")
+}
+
+// closeReason returns the label of a stream's end.
+func closeReason(err error) string {
+	switch {
+	case errors.Is(err, pubsub.ErrTooSlow):
+		return "too_slow"
+	case errors.Is(err, pubsub.ErrEnded):
+		return "ended"
+	case errors.Is(err, errDraining):
+		return "draining"
+	default:
+		return "client"
+	}
+}

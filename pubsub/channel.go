@@ -1,0 +1,357 @@
+package pubsub
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"sluice/store"
+)
+
+// Bounds of what one channel holds in memory.
+const (
+	memoryBytes   = 256 << 10   // of recent events' data; older ones are read from Redis again
+	memoryTime    = time.Minute // but a history that was just read stays: a herd may be on its way
+	pendingEvents = 512         // announced while the channel is being synchronised; beyond, it is synchronised again
+)
+
+// Channel is a replica's view of one channel: where it stands, its recent events, and the feeds that want them.
+// All of its methods are safe for concurrent use.
+type Channel struct {
+	name string
+	rule store.Rule
+
+	// mu is also held while events are appended to feeds, so that whoever holds it sees every feed of this channel
+	// exactly at the tip. Several channels' mu are taken in the order of their names; a feed's mu after them.
+	mu       sync.Mutex
+	state    state         // guarded by mu
+	epoch    int           // how often it was settled: what was read before the last time is too old; guarded by mu
+	begun    bool          // history is valid: the channel was synchronised once; guarded by mu
+	history  store.History // newest events, as delivered; guarded by mu
+	whole    bool          // history reaches as far back as Redis's; guarded by mu
+	loaded   time.Time     // when all of history was read from Redis; guarded by mu
+	bytes    int           // of history's data; guarded by mu
+	moved    bool          // an event came since the last check of quiet channels; guarded by mu
+	past     trail         // guarded by mu
+	pending  []store.Event // announced while not live; guarded by mu
+	overflow bool          // pending was full; guarded by mu
+	live     chan struct{} // closed while state is live; guarded by mu
+	feeds    map[*Feed]int // the feed's index of this channel; guarded by mu
+
+	loading sync.Mutex // one reading of the whole history at a time
+
+	// The broker's, guarded by its mu.
+	users     int // feeds that exist, and one for a pinned channel
+	idleSince time.Time
+}
+
+// state is how well a channel is connected to Redis.
+type state int
+
+const (
+	unsettled state = iota // events may pass without reaching us
+	settled                // they reach us; what passed before is still to be read
+	live                   // and has been read
+)
+
+func newChannel(name string, rule store.Rule) *Channel {
+	return &Channel{name: name, rule: rule, live: make(chan struct{}), feeds: make(map[*Feed]int)}
+}
+
+// verdict is what to do with an announced event.
+type verdict int
+
+const (
+	deliver verdict = iota // the next one
+	ignore                 // delivered already
+	repair                 // a hole, or another branch: what Redis has stored decides
+)
+
+// admit decides on an announced event; c.mu is held.
+func (c *Channel) admit(e store.Event) verdict {
+	tip := c.history.Tip.Position
+	switch {
+	case e.Position.Offset == tip.Offset+1 && e.Prev == tip.Nonce:
+		return deliver
+	case c.history.Has(e.Position) || c.past.has(e.Position):
+		return ignore
+	default:
+		return repair
+	}
+}
+
+// announced takes in an announcement. It reports whether the channel must be synchronised with Redis.
+func (c *Channel) announced(e store.Event) (stale bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state != live {
+		c.hold(e)
+		return false // it will be, or is being
+	}
+	switch c.admit(e) {
+	case deliver:
+		c.deliver([]store.Event{e})
+	case repair:
+		if skipRepair {
+			c.history.Events, c.bytes = nil, 0
+			c.deliver([]store.Event{e})
+			return false
+		}
+		c.hold(e)
+		c.setState(settled)
+		return true
+	}
+	return false
+}
+
+// hold keeps an event until the channel is live; c.mu is held.
+func (c *Channel) hold(e store.Event) {
+	if len(c.pending) >= pendingEvents {
+		c.overflow = true
+		return
+	}
+	c.pending = append(c.pending, e)
+}
+
+// settle notes that everything published from now on reaches us. The channel must be synchronised then.
+func (c *Channel) settle() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.setState(settled)
+}
+
+// unsettle notes that the connection to Redis is lost.
+func (c *Channel) unsettle() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.setState(unsettled)
+	c.pending, c.overflow = nil, false // what they say is read from Redis later
+}
+
+// setState changes the state and keeps the live channel in step; c.mu is held.
+func (c *Channel) setState(s state) {
+	if (s == live) != (c.state == live) {
+		if s == live {
+			close(c.live)
+		} else {
+			c.live = make(chan struct{})
+		}
+	}
+	c.state = s
+	if s == settled {
+		c.epoch++
+	}
+}
+
+// unsynchronised returns the epoch to give to synchronise; ok is false if there is nothing to synchronise.
+func (c *Channel) unsynchronised() (epoch int, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.epoch, c.state == settled
+}
+
+// synchronise brings the channel up to what Redis has stored: tip, or, if that is not where the channel stands, all
+// of read(). It reports whether it must be called again. It is called for one channel by one goroutine at a time.
+//
+// tip and read() must be younger than epoch (see unsynchronised): an older one could say that nothing was missed while
+// something was.
+func (c *Channel) synchronise(epoch int, tip store.Tip, read func() (store.History, error)) (again bool, err error) {
+	c.mu.Lock()
+	begun := c.begun
+	same := tip.Position == c.history.Tip.Position && tip.Base == c.history.Base
+	c.mu.Unlock()
+	var theirs store.History
+	if begun && !same || !begun && c.rule.Latest {
+		if theirs, err = read(); err != nil {
+			return true, err
+		}
+		if theirs.Base == (store.Nonce{}) {
+			return true, nil // it was lost between the two readings
+		}
+	}
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.state == unsettled:
+		return false, nil // the connection was lost meanwhile; the next one will bring us back
+	case c.epoch != epoch:
+		return true, nil
+	}
+	switch {
+	case !c.begun && c.rule.Latest:
+		c.begin(theirs)
+	case !c.begun:
+		c.begin(store.History{Tip: tip})
+	case !same:
+		c.catchUp(theirs)
+	}
+	held, overflow := c.pending, c.overflow
+	c.pending, c.overflow = nil, false
+	for i, e := range held {
+		switch c.admit(e) {
+		case deliver:
+			c.deliver([]store.Event{e})
+		case repair:
+			c.pending = append(c.pending, held[i:]...)
+			return true, nil
+		}
+	}
+	if overflow {
+		return true, nil
+	}
+	if c.state != live {
+		c.setState(live)
+	}
+	return false, nil
+}
+
+// begin sets the channel to where it stands in Redis, the first time; c.mu is held.
+func (c *Channel) begin(h store.History) {
+	c.begun, c.history, c.whole = true, h, c.rule.Latest
+	c.past.add(h.Tip.Position)
+	for _, e := range h.Events {
+		c.bytes += len(e.Data)
+	}
+}
+
+// catchUp delivers what leads to theirs; c.mu is held.
+func (c *Channel) catchUp(theirs store.History) {
+	events, gap := catchUp(c.history, &c.past, theirs, c.rule)
+	// Whatever was in memory may be of an abandoned branch; theirs is what is stored.
+	c.history, c.whole, c.loaded, c.bytes = theirs, true, time.Now(), 0
+	for _, e := range theirs.Events {
+		c.bytes += len(e.Data)
+	}
+	if gap != "" {
+		from := theirs.Floor()
+		c.past.reset(from)
+		for f, i := range c.feeds {
+			f.gap(i, from, gap)
+		}
+	}
+	for _, e := range events {
+		c.past.add(e.Position)
+		for f, i := range c.feeds {
+			f.append(i, e)
+		}
+	}
+	c.trim()
+}
+
+// deliver appends new events, in order and without a hole, to the memory and to all feeds; c.mu is held.
+func (c *Channel) deliver(events []store.Event) {
+	c.moved = true
+	for _, e := range events {
+		c.history.Events = append(c.history.Events, e)
+		c.history.Tip.Position, c.history.Tip.Final = e.Position, e.Final
+		c.bytes += len(e.Data)
+		c.past.add(e.Position)
+		for f, i := range c.feeds {
+			f.append(i, e)
+		}
+	}
+	c.trim()
+}
+
+// trim bounds the memory; c.mu is held. Slices of c.history.Events that were handed out stay as they are: nothing is
+// ever written over.
+func (c *Channel) trim() {
+	events := c.history.Events
+	drop := 0
+	if len(events) > c.rule.Capacity {
+		drop = len(events) - c.rule.Capacity // Redis does not have them any more either
+	}
+	bytes := c.bytes
+	for _, e := range events[:drop] {
+		bytes -= len(e.Data)
+	}
+	for bytes > memoryBytes && drop < len(events)-1 && time.Since(c.loaded) > memoryTime {
+		bytes -= len(events[drop].Data)
+		drop++
+		c.whole = false
+	}
+	c.history.Events, c.bytes = events[drop:], bytes
+}
+
+// waitLive returns when the channel is live.
+func (c *Channel) waitLive(ctx context.Context) error {
+	c.mu.Lock()
+	ready := c.live
+	c.mu.Unlock()
+	select {
+	case <-ready:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// start says from where one stream of the channel starts.
+type start struct {
+	resume bool
+	at     store.Position // of a resume
+	known  bool           // at could be read
+	replay int            // newest events for a first connect
+}
+
+// replay returns what a stream gets before it goes live, and the position it has before the first of these events.
+// c.mu is held. ok is false if memory does not reach back far enough: then load must be called first.
+func (c *Channel) replay(s start) (from store.Position, events []store.Event, gap store.Reason, ok bool) {
+	switch {
+	case !s.resume:
+		events = c.history.Last(s.replay)
+		if len(events) < s.replay && !c.whole {
+			return from, nil, "", false
+		}
+	case !s.known:
+		if !c.whole {
+			return from, nil, "", false
+		}
+		events, gap = c.history.Events, store.Unknown
+	default:
+		at := c.past.translate(s.at)
+		events, gap = c.history.After(at)
+		if gap != "" && !c.whole {
+			return from, nil, "", false
+		}
+	}
+	if c.rule.Latest {
+		gap = ""
+	}
+	from = c.history.Tip.Position
+	if len(events) > 0 {
+		from = store.Position{Offset: events[0].Position.Offset - 1, Nonce: events[0].Prev}
+	}
+	return from, events, gap, true
+}
+
+// load reads the whole history from Redis into memory. However many streams ask at once, it is read once.
+func (c *Channel) load(read func() (store.History, error)) error {
+	c.loading.Lock()
+	defer c.loading.Unlock()
+	c.mu.Lock()
+	whole := c.whole
+	c.mu.Unlock()
+	if whole {
+		return nil
+	}
+	theirs, err := read()
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	floor := c.history.Floor()
+	var older []store.Event
+	if theirs.Has(floor) { // otherwise nothing from before our oldest event is stored any more
+		older = theirs.Events[:floor.Offset-theirs.Floor().Offset]
+	}
+	events := make([]store.Event, 0, len(older)+len(c.history.Events))
+	c.history.Events = append(append(events, older...), c.history.Events...)
+	for _, e := range older {
+		c.bytes += len(e.Data)
+	}
+	c.whole, c.loaded = true, time.Now()
+	return nil
+}

@@ -1,0 +1,260 @@
+package pubsub
+
+import (
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"sluice/store"
+)
+
+var (
+	// ErrTooSlow is returned to a stream whose cursor has fallen off its feed's tail. The stream is closed; it resumes
+	// by its last event id.
+	ErrTooSlow = errors.New("stream is too slow")
+	// ErrEnded is returned to a stream that has had a feed's last frame.
+	ErrEnded = errors.New("feed has ended")
+)
+
+// Encoder turns what a feed carries into bytes for the wire. Its methods append to dst and return it. The streams of a
+// feed share what it makes. Encoders are compared with ==: equal ones must encode equally.
+type Encoder interface {
+	Event(dst, id []byte, e store.Event) []byte
+	Gap(dst, id []byte, channel string, reason store.Reason) []byte
+	// Position tells the client its place without an event.
+	Position(dst, id []byte) []byte
+}
+
+// Chunk sizes of a feed. A quiet feed has no chunk at all, a busy one few large ones, so that what is due to a stream
+// is one or two pieces of memory.
+const (
+	smallestChunk = 512
+	largestChunk  = 32 << 10
+	overhead      = 96 // bytes of a frame beyond its event's data, more or less
+)
+
+// keepFor is how long a feed keeps frames: a stream that has not taken a frame by then is too slow.
+const keepFor = 30 * time.Second
+
+// skippedAtMost is how many events a filter may pass over before the streams are told their new position, so that
+// they resume from near where they are.
+const skippedAtMost = 32
+
+// chunk is a piece of a feed's log. Its bytes are appended to, never changed.
+type chunk struct {
+	start int64 // cursor of its first byte
+	bytes []byte
+	last  time.Time // of its newest frame
+}
+
+// Feed is a log of encoded frames for one set of channels and one filter. All streams that ask for the same share it,
+// each with a cursor into it.
+//
+// A Feed is safe for concurrent use. It keeps the newest limit bytes, for at most keepFor; older ones are gone, and a
+// stream still behind them gets ErrTooSlow.
+type Feed struct {
+	channels []*Channel
+	names    []string // of channels, sorted
+	types    []string // sorted; empty: all
+	encoder  Encoder
+	limit    int
+
+	mu       sync.Mutex
+	at       []store.Position // delivered, by channel; guarded by mu
+	chunks   []chunk          // guarded by mu
+	size     int              // bytes in chunks' backing memory; guarded by mu
+	head     int64            // cursor behind the newest byte; guarded by mu
+	tail     int64            // cursor of the oldest byte kept; guarded by mu
+	ended    bool             // nothing comes any more; guarded by mu
+	released bool             // by its last stream; guarded by mu
+	skipped  int              // events since the clients were last told their position; guarded by mu
+	changed  chan struct{}    // closed at the next append; nil while nobody waits; guarded by mu
+	wakers   []*func()        // guarded by mu
+	id       []byte           // scratch; guarded by mu
+
+	// The broker's, guarded by its mu.
+	streams int
+	ready   chan struct{} // closed when the feed is attached to its channels
+}
+
+// NewFeed returns a feed without channels, for frames that its owner makes itself (see Write). It keeps limit bytes.
+func NewFeed(limit int) *Feed { return &Feed{limit: limit} }
+
+// After returns frames behind cursor: all of them, or a good part. It returns nothing if there are none yet,
+// ErrTooSlow if some are gone, and ErrEnded if there will be none any more.
+//
+// The bytes are shared and must not be changed.
+func (f *Feed) After(cursor int64) ([]byte, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case cursor < f.tail:
+		return nil, ErrTooSlow
+	case cursor == f.head && f.ended:
+		return nil, ErrEnded
+	case cursor == f.head:
+		return nil, nil
+	}
+	i, found := slices.BinarySearchFunc(f.chunks, cursor, func(c chunk, cursor int64) int {
+		return int(min(max(c.start-cursor, -1), 1))
+	})
+	if !found {
+		i--
+	}
+	c := f.chunks[i]
+	return c.bytes[cursor-c.start : len(c.bytes) : len(c.bytes)], nil
+}
+
+// Changed returns a channel that is closed when there is something behind cursor, or the feed has ended.
+func (f *Feed) Changed(cursor int64) <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if cursor != f.head || f.ended {
+		return closedChannel
+	}
+	if f.changed == nil {
+		f.changed = make(chan struct{})
+	}
+	return f.changed
+}
+
+var closedChannel = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
+// Notify has wake called after every append, until stop is called. wake must not block and must not call the feed.
+func (f *Feed) Notify(wake func()) (stop func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.wakers = append(f.wakers, &wake)
+	return func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.wakers = slices.DeleteFunc(f.wakers, func(w *func()) bool { return w == &wake })
+	}
+}
+
+// Head returns the cursor behind the newest frame.
+func (f *Feed) Head() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.head
+}
+
+// Write appends frames that are encoded already.
+func (f *Feed) Write(frames []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := f.room(len(frames))
+	c.bytes = append(c.bytes, frames...)
+	f.grown(c)
+}
+
+// append adds the next event of the i-th channel.
+func (f *Feed) append(i int, e store.Event) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.at[i] = e.Position
+	end := e.Final && len(f.channels) == 1
+	if !wanted(f.types, e.Type) {
+		f.skipped++
+		if f.skipped >= skippedAtMost {
+			f.id = store.AppendEventID(f.id[:0], f.names, f.at)
+			c := f.room(len(f.id) + overhead)
+			c.bytes = f.encoder.Position(c.bytes, f.id)
+			f.skipped = 0
+			f.grown(c)
+		}
+	} else {
+		f.id = store.AppendEventID(f.id[:0], f.names, f.at)
+		c := f.room(len(e.Data) + len(f.id) + len(e.Type) + len(e.Channel) + overhead)
+		c.bytes = f.encoder.Event(c.bytes, f.id, e)
+		f.skipped = 0
+		f.ended = f.ended || end
+		f.grown(c)
+		return
+	}
+	if end {
+		f.ended = true
+		f.tell()
+	}
+}
+
+// gap adds a gap notice for the i-th channel, whose next event comes right after from.
+func (f *Feed) gap(i int, from store.Position, reason store.Reason) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.at[i] = from
+	f.id = store.AppendEventID(f.id[:0], f.names, f.at)
+	c := f.room(len(f.id) + len(f.names[i]) + overhead)
+	c.bytes = f.encoder.Gap(c.bytes, f.id, f.names[i], reason)
+	f.grown(c)
+}
+
+// room returns the newest chunk if size bytes fit in, or a new one; f.mu is held.
+func (f *Feed) room(size int) *chunk {
+	if n := len(f.chunks); n > 0 {
+		if c := &f.chunks[n-1]; cap(c.bytes)-len(c.bytes) >= size {
+			return c
+		}
+	}
+	want := smallestChunk
+	if n := len(f.chunks); n > 0 {
+		want = min(2*cap(f.chunks[n-1].bytes), largestChunk)
+	}
+	f.chunks = append(f.chunks, chunk{start: f.head, bytes: make([]byte, 0, max(want, size))})
+	f.size += cap(f.chunks[len(f.chunks)-1].bytes)
+	return &f.chunks[len(f.chunks)-1]
+}
+
+// grown notes that the newest chunk c has grown, and drops what is too old; f.mu is held.
+func (f *Feed) grown(c *chunk) {
+	f.head = c.start + int64(len(c.bytes))
+	c.last = time.Now()
+	for f.size > f.limit && len(f.chunks) > 1 {
+		f.drop()
+	}
+	f.tell()
+}
+
+// drop removes the oldest chunk; f.mu is held.
+func (f *Feed) drop() {
+	f.size -= cap(f.chunks[0].bytes)
+	f.chunks[0] = chunk{} // so that the memory goes before the array does
+	f.chunks = f.chunks[1:]
+	f.tail = f.head
+	if len(f.chunks) > 0 {
+		f.tail = f.chunks[0].start
+	} else {
+		f.chunks = nil
+	}
+}
+
+// tell wakes everybody who waits; f.mu is held.
+func (f *Feed) tell() {
+	if f.changed != nil {
+		close(f.changed)
+		f.changed = nil
+	}
+	for _, wake := range f.wakers {
+		(*wake)()
+	}
+}
+
+// sweep drops frames older than keepFor. It reports whether any are left.
+func (f *Feed) sweep(now time.Time) (more bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for len(f.chunks) > 0 && now.Sub(f.chunks[0].last) > keepFor {
+		f.drop()
+	}
+	return len(f.chunks) > 0
+}
+
+// wanted reports whether a filter lets events of a type through.
+func wanted(types []string, t string) bool {
+	return len(types) == 0 || slices.Contains(types, t)
+}

@@ -1,0 +1,498 @@
+package pubsub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"sluice/store"
+)
+
+// Times of the listener. A probe goes out every probeInterval; an answer that takes longer than probeTimeout ends the
+// session, and so does a silence of the connection.
+const (
+	probeInterval  = time.Second
+	probeTimeout   = 4 * time.Second
+	pauseTolerance = 10 * time.Second // a longer pause of our own process: what lies in the buffers is too old
+	retryAtLeast   = 50 * time.Millisecond
+	retryAtMost    = 2 * time.Second
+	namesPerBatch  = 500     // in one SUBSCRIBE
+	countsAtMost   = 100_000 // channels counted under one marker of a pattern; then a new marker is due
+)
+
+// receiver is what the listener tells the broker. All of it is called from one goroutine, the one that reads the
+// connection, and must not block: while it does, Redis's output buffer for us fills up.
+type receiver interface {
+	announced(channel string, payload []byte) // an announcement on a channel's live channel
+	raw(channel string, payload []byte, n name)
+	settled(channels []string, alone bool) // all that is published on them from now on reaches us
+	sessionEnded()                         // nothing does any more
+}
+
+// want is one channel the replica is interested in, as a set of Redis subscriptions.
+type want struct {
+	channel string
+	live    bool // its announcements
+	raw     bool // raw messages on the channel itself
+	pattern bool // channel is a pattern, and raw is meant
+}
+
+// names returns the Redis channels of a want, and its source of raw messages ("" for none).
+func (w want) names() (channels []string, source string) {
+	if w.live {
+		channels = append(channels, store.LiveChannel(w.channel))
+	}
+	if w.raw {
+		source = w.channel
+		if !w.pattern {
+			channels = append(channels, w.channel)
+		}
+	}
+	return channels, source
+}
+
+// listener holds a replica's Redis subscriptions: it keeps one connection that has all of them, whatever happens to
+// it, and says so whenever something may have been missed.
+type listener struct {
+	rdb      *redis.Client
+	replica  string
+	maxBytes int
+	to       receiver
+	log      *slog.Logger
+	stats    *Stats
+
+	mu      sync.Mutex
+	wanted  map[string]want // by channel; guarded by mu
+	pending []string        // channels to subscribe in the running session; guarded by mu
+	dropped []want          // to unsubscribe in it; guarded by mu
+	signal  chan struct{}   // 1: pending or dropped is not empty; a second signal would say nothing new
+
+	healthy atomic.Bool  // settled, and the last probe came back
+	problem atomic.Value // string: why it is not healthy
+}
+
+func newListener(rdb *redis.Client, replica string, maxBytes int, to receiver, log *slog.Logger, stats *Stats) *listener {
+	l := &listener{
+		rdb: rdb, replica: replica, maxBytes: maxBytes, to: to, log: log, stats: stats,
+		wanted: make(map[string]want), signal: make(chan struct{}, 1),
+	}
+	l.problem.Store("not connected to Redis yet")
+	return l
+}
+
+// want adds a channel; the receiver hears of it by settled. It is safe for concurrent use and does not block.
+func (l *listener) want(w want) {
+	l.mu.Lock()
+	l.wanted[w.channel] = w
+	l.pending = append(l.pending, w.channel)
+	l.mu.Unlock()
+	l.nudge()
+}
+
+// unwant removes a channel.
+func (l *listener) unwant(channel string) {
+	l.mu.Lock()
+	if w, ok := l.wanted[channel]; ok {
+		delete(l.wanted, channel)
+		l.dropped = append(l.dropped, w)
+	}
+	l.mu.Unlock()
+	l.nudge()
+}
+
+func (l *listener) nudge() {
+	select {
+	case l.signal <- struct{}{}:
+	default:
+	}
+}
+
+// run keeps a session open until ctx ends.
+func (l *listener) run(ctx context.Context) {
+	wait := retryAtLeast
+	for ctx.Err() == nil {
+		start := time.Now()
+		err := l.session(ctx)
+		l.healthy.Store(false)
+		l.to.sessionEnded()
+		if ctx.Err() != nil {
+			return
+		}
+		l.problem.Store("Redis: " + err.Error())
+		if time.Since(start) > 10*time.Second {
+			wait = retryAtLeast
+		}
+		l.stats.Sessions.Add(1)
+		l.log.Warn("subscription lost", "error", err, "retry", wait)
+		pause := time.NewTimer(wait/2 + rand.N(wait/2+1))
+		select {
+		case <-ctx.Done():
+			pause.Stop()
+			return
+		case <-pause.C:
+		}
+		wait = min(2*wait, retryAtMost)
+	}
+}
+
+// session connects, subscribes to all that is wanted, and reads until something breaks.
+func (l *listener) session(ctx context.Context) error {
+	probes := store.ProbeChannel(l.replica)
+	c, err := dial(ctx, l.rdb.Options(), l.maxBytes, probes, store.MarkerChannel)
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	s := &session{
+		listener: l, conn: c, naming: newNaming(), batches: make(map[string]batch),
+		probes: probes, echoed: make(chan string, 1), confirm: make(chan struct{}, 1),
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(ctx, func() { _ = c.Close() }) // wakes the reader
+	defer stop()
+
+	l.mu.Lock()
+	l.pending, l.dropped = l.pending[:0], nil
+	for channel := range l.wanted {
+		l.pending = append(l.pending, channel)
+	}
+	l.mu.Unlock()
+	l.nudge()
+
+	var wg sync.WaitGroup
+	wg.Go(func() { cancel(s.write(ctx)) })
+	wg.Go(func() { cancel(s.watch(ctx)) })
+	cancel(s.read())
+	_ = c.Close()
+	wg.Wait()
+	return context.Cause(ctx)
+}
+
+// session is one connection's life.
+type session struct {
+	*listener
+	conn   *conn
+	naming *naming // the reader's
+	probes string
+	echoed chan string // newest probe that came back; 1 is enough, an older one is of no interest
+
+	batchMu sync.Mutex
+	batches map[string]batch // by marker: on their way; guarded by batchMu
+	lastAny atomic.Int64     // when anything was read, Unix nanoseconds
+
+	asked     int           // subscriptions asked for; the writer's
+	confirmed atomic.Int64  // of those, confirmed
+	confirm   chan struct{} // 1: confirmed has grown
+}
+
+// batch is a number of subscriptions that one marker confirms.
+type batch struct {
+	channels []string // that are settled when the marker comes by
+	alone    bool     // no other replica was connected when the marker was published
+}
+
+// write sends what is wanted and no longer wanted, in batches.
+func (s *session) write(ctx context.Context) error {
+	if err := s.conn.send([]string{"PSUBSCRIBE", store.PatternMarkerChannel}); err != nil {
+		return err
+	}
+	s.asked++
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.signal:
+		}
+		for {
+			add, drop := s.take()
+			if len(add)+len(drop) == 0 {
+				break
+			}
+			if err := s.unsubscribe(drop); err != nil {
+				return fmt.Errorf("unsubscribe: %w", err)
+			}
+			if err := s.subscribe(ctx, add); err != nil {
+				return fmt.Errorf("subscribe: %w", err)
+			}
+		}
+	}
+}
+
+// take returns the next batch. Drops go first: a channel that is dropped and wanted again ends up subscribed.
+func (l *listener) take() (add []want, drop []want) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, w := range l.dropped {
+		if _, again := l.wanted[w.channel]; !again {
+			drop = append(drop, w)
+		}
+	}
+	l.dropped = nil
+	n := min(len(l.pending), namesPerBatch)
+	for _, channel := range l.pending[:n] {
+		if w, still := l.wanted[channel]; still {
+			add = append(add, w)
+		}
+	}
+	l.pending = l.pending[n:]
+	if len(l.pending) == 0 {
+		l.pending = nil
+	}
+	return add, drop
+}
+
+func (s *session) unsubscribe(drop []want) error {
+	for len(drop) > 0 {
+		n := min(len(drop), namesPerBatch)
+		command := []string{"UNSUBSCRIBE"}
+		for _, w := range drop[:n] {
+			names, _ := w.names()
+			command = append(command, names...)
+		}
+		if len(command) > 1 {
+			if err := s.conn.send(command); err != nil {
+				return err
+			}
+		}
+		drop = drop[n:]
+	}
+	return nil
+}
+
+// subscribe subscribes to a batch and publishes its marker, in one transaction: no raw message can come between the
+// two, so every one that reaches us has a name.
+func (s *session) subscribe(ctx context.Context, add []want) error {
+	channels, patterns := []string{"SUBSCRIBE"}, []string{"PSUBSCRIBE"}
+	marker := store.NewNonce().String() + store.NewNonce().String()
+	patternMarker := marker + "p"
+	var exact, globs []string // sources
+	confirmed := batch{}
+	for _, w := range add {
+		names, source := w.names()
+		channels = append(channels, names...)
+		switch {
+		case w.pattern:
+			patterns = append(patterns, w.channel)
+			globs = append(globs, source)
+		case source != "":
+			exact = append(exact, source)
+			fallthrough
+		default:
+			confirmed.channels = append(confirmed.channels, w.channel)
+		}
+	}
+	var commands, markers [][]string
+	if len(channels) > 1 {
+		commands = append(commands, channels)
+		markers = append(markers, []string{"PUBLISH", store.MarkerChannel, markerText(marker, exact)})
+	}
+	if len(patterns) > 1 {
+		commands = append(commands, patterns)
+		markers = append(markers, []string{"PUBLISH", store.PatternMarkerChannel, markerText(patternMarker, globs)})
+	}
+	if len(commands) == 0 {
+		return nil
+	}
+	if s.conn.canPublish {
+		s.expect(marker, confirmed, patternMarker)
+		commands = append([][]string{{"MULTI"}}, append(append(commands, markers...), []string{"EXEC"})...)
+		return s.conn.send(commands...)
+	}
+	// miniredis: the markers go out by another connection, as soon as the subscriptions are in place.
+	if err := s.conn.send(commands...); err != nil {
+		return err
+	}
+	s.asked += len(channels) + len(patterns) - 2
+	for s.confirmed.Load() < int64(s.asked) {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.confirm:
+		}
+	}
+	replicas, err := s.rdb.PubSubNumSub(ctx, store.MarkerChannel).Result()
+	if err != nil {
+		return err
+	}
+	confirmed.alone = replicas[store.MarkerChannel] == 1
+	s.expect(marker, confirmed, patternMarker)
+	for _, m := range markers {
+		if err := s.rdb.Publish(ctx, m[1], m[2]).Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// expect remembers what a batch's markers mean when they come by.
+func (s *session) expect(marker string, confirmed batch, patternMarker string) {
+	s.batchMu.Lock()
+	defer s.batchMu.Unlock()
+	s.batches[marker] = confirmed
+	s.batches[patternMarker] = batch{}
+}
+
+func markerText(marker string, sources []string) string {
+	return marker + " " + strings.Join(sources, " ")
+}
+
+// read is the receive loop. It never waits for anything but the connection.
+func (s *session) read() error {
+	receivers := int64(0)
+	for {
+		m, err := s.conn.next()
+		if err != nil {
+			return err
+		}
+		s.lastAny.Store(time.Now().UnixNano())
+		switch m.kind {
+		case integerReply:
+			receivers = m.integer // of the marker whose message comes next
+		case errorReply:
+			return errors.New(m.text)
+		case subscribed:
+			s.confirmed.Add(1)
+			select {
+			case s.confirm <- struct{}{}:
+			default:
+			}
+		case unsubscribed:
+			s.naming.forget(m.channel)
+		case patternMessage:
+			if m.channel == store.PatternMarkerChannel {
+				s.marker(string(m.payload), receivers)
+			} else {
+				s.rawMessage(m.pattern, m.channel, m.payload)
+			}
+		case channelMessage:
+			switch {
+			case m.channel == store.MarkerChannel:
+				s.marker(string(m.payload), receivers)
+			case m.channel == s.probes:
+				s.probeCame(string(m.payload))
+			default:
+				if channel, ok := store.ChannelOfLive(m.channel); ok {
+					s.to.announced(channel, m.payload)
+				} else {
+					s.rawMessage(m.channel, m.channel, m.payload)
+				}
+			}
+		}
+	}
+}
+
+// marker takes in a marker, ours or another replica's.
+func (s *session) marker(text string, receivers int64) {
+	marker, sources, _ := strings.Cut(text, " ")
+	s.batchMu.Lock()
+	b, own := s.batches[marker]
+	delete(s.batches, marker)
+	s.batchMu.Unlock()
+	s.naming.seen(marker, strings.Fields(sources), own)
+	if own && len(b.channels) > 0 {
+		s.to.settled(b.channels, b.alone || receivers == 1)
+	}
+}
+
+// rawMessage names a raw message and hands it on.
+func (s *session) rawMessage(source, channel string, payload []byte) {
+	n, ok := s.naming.next(source, channel)
+	if !ok {
+		return
+	}
+	s.to.raw(channel, payload, n)
+	if n.number == 1 && source != channel && s.naming.counted(source) == countsAtMost {
+		// Start the counting anew, for everybody, before it fills the memory.
+		s.want(want{channel: source, raw: true, pattern: true})
+	}
+}
+
+// probeCame remembers the newest probe that came back.
+func (s *session) probeCame(nonce string) {
+	select {
+	case <-s.echoed:
+	default:
+	}
+	s.echoed <- nonce // only this goroutine sends, and there is room now
+}
+
+var (
+	errDeaf   = errors.New("a published probe did not come back")
+	errMoved  = errors.New("a published probe had no receiver: Redis is another one now")
+	errSilent = errors.New("the connection is silent")
+	errPaused = errors.New("this process was paused")
+)
+
+// watch proves, every second, that the whole way works: a message published by the ordinary client arrives on the
+// subscribed connection. That finds dead peers, a failover that leaves the old connection open, and a Redis that lost
+// the subscription; a PING on the connection itself finds it dead while the ordinary client cannot publish either.
+func (s *session) watch(ctx context.Context) error {
+	s.lastAny.Store(time.Now().UnixNano())
+	tick := time.NewTicker(probeInterval)
+	defer tick.Stop()
+	last, number := time.Now(), 0
+	for {
+		now := time.Now()
+		if pause := now.Sub(last); pause > pauseTolerance {
+			return fmt.Errorf("%w for %v", errPaused, pause.Round(time.Second))
+		}
+		last = now
+		if silent := time.Duration(now.UnixNano() - s.lastAny.Load()); silent > probeTimeout+probeInterval {
+			return fmt.Errorf("%w for %v", errSilent, silent.Round(time.Second))
+		}
+		if err := s.conn.send([]string{"PING"}); err != nil {
+			return fmt.Errorf("ping: %w", err)
+		}
+		number++
+		if err := s.probe(ctx, strconv.Itoa(number)); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// probe publishes one probe and waits for it. A publish that fails says nothing about the session, so it is not
+// ended, but the replica is not ready then.
+func (s *session) probe(ctx context.Context, nonce string) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	sent := time.Now()
+	receivers, err := s.rdb.Publish(ctx, s.probes, nonce).Result()
+	if err != nil {
+		if ctx.Err() == nil || errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			s.healthy.Store(false)
+			s.problem.Store("Redis: " + err.Error())
+		}
+		return nil
+	}
+	if receivers == 0 {
+		return errMoved
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return errDeaf
+			}
+			return nil
+		case got := <-s.echoed:
+			if got == nonce {
+				s.stats.ProbeNanos.Store(int64(time.Since(sent)))
+				s.healthy.Store(true)
+				return nil
+			}
+		}
+	}
+}

@@ -1,0 +1,286 @@
+package pubsub
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"sluice/store"
+)
+
+// Request says what a stream carries and from where it starts.
+type Request struct {
+	Channels []string // at least one, checked, no two the same
+	Types    []string // only events of these types; none: all
+	Encoder  Encoder
+	// Resume is true if the client has been here: it gets what came after LastEventID, or a gap notice.
+	Resume      bool
+	LastEventID string
+	// Replay is how many stored events of each channel a client gets that has not been here.
+	Replay int
+}
+
+// Stream is a place in a feed from which one client goes on.
+type Stream struct {
+	Start  []byte // what to send before the feed's frames: the client's position, gap notices, replayed events
+	Feed   *Feed
+	Cursor int64 // of the first frame after Start
+	// Finished is true if the one channel of the stream has ended and the client has seen its last event.
+	Finished bool
+	// Fresh is true if the one channel of the stream has never had an event.
+	Fresh bool
+
+	close func()
+}
+
+// Close lets go of the feed. It may be called more than once, and does nothing to a feed that is not a broker's.
+func (s *Stream) Close() {
+	if s.close != nil {
+		s.close()
+	}
+}
+
+// Open returns a stream. It waits until the subscription is confirmed: everything that is published after Open has
+// returned reaches the feed.
+func (b *Broker) Open(ctx context.Context, r Request) (*Stream, error) {
+	names := slices.Sorted(slices.Values(r.Channels))
+	types := slices.Compact(slices.Sorted(slices.Values(r.Types)))
+	f := b.acquire(names, types, r.Encoder)
+	s := &Stream{Feed: f, close: sync.OnceFunc(func() { b.release(f) })}
+	if err := b.start(ctx, s, r); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// acquire returns the feed of these channels, types and encoder, and counts one more stream on it.
+func (b *Broker) acquire(names, types []string, encoder Encoder) *Feed {
+	key := feedKey(names, types)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, f := range b.feeds[key] {
+		if f.encoder == encoder {
+			f.streams++
+			return f
+		}
+	}
+	f := &Feed{
+		names: names, types: types, encoder: encoder, limit: b.cfg.FeedBytes, streams: 1,
+		at: make([]store.Position, len(names)), ready: make(chan struct{}),
+	}
+	for _, name := range names {
+		c := b.channels[name]
+		if c == nil {
+			c = b.newChannel(name)
+		}
+		c.users++
+		f.channels = append(f.channels, c)
+	}
+	b.feeds[key] = append(b.feeds[key], f)
+	go b.attach(f) // ends when the channels are live, or the broker is closed
+	return f
+}
+
+// attach connects a feed to its channels as soon as all of them are live.
+func (b *Broker) attach(f *Feed) {
+	for {
+		for _, c := range f.channels {
+			if c.waitLive(b.closed) != nil {
+				return
+			}
+		}
+		lock(f.channels)
+		if all(f.channels, func(c *Channel) bool { return c.state == live }) {
+			break
+		}
+		unlock(f.channels)
+	}
+	defer unlock(f.channels)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.released {
+		for i, c := range f.channels {
+			c.feeds[f] = i
+			f.at[i] = c.history.Tip.Position
+			f.ended = len(f.channels) == 1 && c.history.Tip.Final
+		}
+	}
+	close(f.ready)
+}
+
+// release counts one stream less on a feed, and drops the feed after its last one.
+func (b *Broker) release(f *Feed) {
+	b.mu.Lock()
+	f.streams--
+	last := f.streams == 0
+	if last {
+		key := feedKey(f.names, f.types)
+		b.feeds[key] = slices.DeleteFunc(b.feeds[key], func(g *Feed) bool { return g == f })
+		if len(b.feeds[key]) == 0 {
+			delete(b.feeds, key)
+		}
+	}
+	b.mu.Unlock()
+	if !last {
+		return
+	}
+	f.mu.Lock()
+	f.released = true
+	f.mu.Unlock()
+	for _, c := range f.channels {
+		c.mu.Lock()
+		delete(c.feeds, f)
+		c.mu.Unlock()
+	}
+	now := time.Now()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, c := range f.channels {
+		c.users--
+		c.idleSince = now
+	}
+}
+
+// start finds the stream's place, and makes what leads there.
+func (b *Broker) start(ctx context.Context, s *Stream, r Request) error {
+	f := s.Feed
+	select {
+	case <-f.ready:
+	case <-ctx.Done():
+		return fmt.Errorf("channels are not subscribed yet: %w", ctx.Err())
+	case <-b.closed.Done():
+		return errClosed
+	}
+	starts := f.starts(r)
+	for {
+		for _, c := range f.channels {
+			if err := c.waitLive(ctx); err != nil {
+				return fmt.Errorf("channel %q is being read: %w", c.name, err)
+			}
+		}
+		lock(f.channels)
+		if !all(f.channels, func(c *Channel) bool { return c.state == live }) {
+			unlock(f.channels)
+			continue
+		}
+		parts, short := f.replay(starts)
+		if short != nil {
+			unlock(f.channels)
+			if err := short.load(func() (store.History, error) { return b.history(ctx, short.name) }); err != nil {
+				return err
+			}
+			continue
+		}
+		s.Cursor = f.Head()
+		only := f.channels[0].history.Tip
+		unlock(f.channels)
+
+		if len(f.channels) == 1 {
+			s.Fresh = only.Position.Offset == 0
+			s.Finished = only.Final && len(parts[0].events) == 0 && r.Resume
+		}
+		s.Start = f.encodeStart(parts, b.stats.Gaps.Add)
+		return nil
+	}
+}
+
+// part is what a stream gets of one channel before it goes live.
+type part struct {
+	from   store.Position // before events
+	events []store.Event
+	gap    store.Reason
+}
+
+// starts returns, per channel, where the client is.
+func (f *Feed) starts(r Request) []start {
+	starts := make([]start, len(f.names))
+	at, known := store.ParseEventID(r.LastEventID, f.names)
+	for i := range starts {
+		starts[i] = start{resume: r.Resume, at: at[i], known: known[i], replay: r.Replay}
+	}
+	return starts
+}
+
+// replay collects the parts; the channels are locked. short is a channel whose history must be read first.
+func (f *Feed) replay(starts []start) (parts []part, short *Channel) {
+	parts = make([]part, len(starts))
+	for i, c := range f.channels {
+		p := &parts[i]
+		var ok bool
+		if p.from, p.events, p.gap, ok = c.replay(starts[i]); !ok {
+			return nil, c
+		}
+	}
+	return parts, nil
+}
+
+// encodeStart makes the bytes a stream starts with: first the client's place (so that it resumes from there even if
+// it never gets an event), then gap notices, then the events of all channels in the order of their times.
+func (f *Feed) encodeStart(parts []part, countGaps func(int64) int64) []byte {
+	at := make([]store.Position, len(parts))
+	size := 0
+	for i, p := range parts {
+		at[i] = p.from
+		for _, e := range p.events {
+			size += len(e.Data) + overhead
+		}
+	}
+	id := store.AppendEventID(nil, f.names, at)
+	start := make([]byte, 0, size+256)
+	gaps := int64(0)
+	for i, p := range parts {
+		if p.gap != "" {
+			start = f.encoder.Gap(start, id, f.names[i], p.gap)
+			gaps++
+		}
+	}
+	if gaps == 0 {
+		start = f.encoder.Position(start, id)
+	}
+	countGaps(gaps)
+	for {
+		i := earliest(parts)
+		if i < 0 {
+			return start
+		}
+		e := parts[i].events[0]
+		parts[i].events = parts[i].events[1:]
+		at[i] = e.Position
+		if wanted(f.types, e.Type) {
+			id = store.AppendEventID(id[:0], f.names, at)
+			start = f.encoder.Event(start, id, e)
+		}
+	}
+}
+
+// earliest returns the part whose next event is the oldest, or -1 if none has one.
+func earliest(parts []part) int {
+	first := -1
+	for i, p := range parts {
+		if len(p.events) > 0 && (first < 0 || p.events[0].Time < parts[first].events[0].Time) {
+			first = i
+		}
+	}
+	return first
+}
+
+// lock takes the locks of channels, which are in the order of their names.
+func lock(channels []*Channel) {
+	for _, c := range channels {
+		c.mu.Lock()
+	}
+}
+
+func unlock(channels []*Channel) {
+	for _, c := range channels {
+		c.mu.Unlock()
+	}
+}
+
+// all reports whether ok is true for every channel.
+func all(channels []*Channel, ok func(*Channel) bool) bool {
+	return !slices.ContainsFunc(channels, func(c *Channel) bool { return !ok(c) })
+}
