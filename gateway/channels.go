@@ -10,8 +10,8 @@ import (
 )
 
 func (s *Server) createEvent(c echo.Context) error {
-	channel := c.Param("channel")
-	if err := store.CheckChannel(channel); err != nil {
+	channel, err := channelParam(c)
+	if err != nil {
 		return err
 	}
 	var event struct {
@@ -33,8 +33,8 @@ func (s *Server) createEvent(c echo.Context) error {
 }
 
 func (s *Server) listEvents(c echo.Context) error {
-	channel := c.Param("channel")
-	if err := store.CheckChannel(channel); err != nil {
+	channel, err := channelParam(c)
+	if err != nil {
 		return err
 	}
 	n, err := limit(c, 100, maxReplay)
@@ -71,8 +71,8 @@ func (s *Server) listEvents(c echo.Context) error {
 
 // listRejected shows the raw messages of a channel that were not understood.
 func (s *Server) listRejected(c echo.Context) error {
-	channel := c.Param("channel")
-	if err := store.CheckChannel(channel); err != nil {
+	channel, err := channelParam(c)
+	if err != nil {
 		return err
 	}
 	rejected, err := s.store.Rejected(c.Request().Context(), channel)

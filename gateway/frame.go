@@ -10,6 +10,9 @@ import (
 )
 
 // This file is the only one that knows what a frame of an event stream looks like: WHATWG HTML, section 9.2.6.
+//
+// Nothing in an event can begin a field or a frame of its own: channel and type have no character that could end a
+// line (package store hands out no others), and data is written line by line.
 
 const heartbeatFrame = ": heartbeat\n\n"
 
@@ -45,9 +48,11 @@ type envelopeEncoder struct{}
 // Event encodes an event as {"channel","id","type","time","data"}.
 func (envelopeEncoder) Event(dst, id []byte, e store.Event) []byte {
 	dst = append(append(dst, "id: "...), id...)
-	dst = append(dst, "\ndata: "...)
-	dst = appendEnvelope(dst, e)
-	return append(dst, "\n\n"...)
+	dst = append(dst, '\n')
+	if oneLine(e.Data) {
+		return append(appendEnvelope(append(dst, "data: "...), e), "\n\n"...)
+	}
+	return append(appendData(dst, appendEnvelope(nil, e)), '\n')
 }
 
 // Gap encodes a gap notice.
@@ -77,10 +82,9 @@ func appendPosition(dst, id []byte) []byte {
 	return append(append(append(dst, "id: "...), id...), "\n\n"...)
 }
 
-// appendData appends the data field, a line for each line of data. Stored data is compact JSON, which has no line
-// ends; should it ever have one, it must not be able to begin a field.
+// appendData appends the data field, a line for each line of data.
 func appendData(dst, data []byte) []byte {
-	if bytes.IndexByte(data, '\n') < 0 && bytes.IndexByte(data, '\r') < 0 {
+	if oneLine(data) {
 		return append(append(append(dst, "data: "...), data...), '\n')
 	}
 	data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
@@ -89,6 +93,12 @@ func appendData(dst, data []byte) []byte {
 		dst = append(append(append(dst, "data: "...), line...), '\n')
 	}
 	return dst
+}
+
+// oneLine reports whether data has no line end. Stored data is compact JSON and has none, unless somebody else wrote it
+// into Redis.
+func oneLine(data []byte) bool {
+	return bytes.IndexByte(data, '\n') < 0 && bytes.IndexByte(data, '\r') < 0
 }
 
 // appendRetry appends the reconnection time, as a field of the frame that follows or, with end, a frame of its own.

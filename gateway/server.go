@@ -132,9 +132,10 @@ func (s *Server) routes(e *echo.Echo) {
 	e.POST("/api/channels/:channel/events", s.createEvent)
 	e.GET("/api/channels/:channel/rejected", s.listRejected)
 
-	e.GET("/healthz", s.healthz)
-	e.GET("/readyz", s.readyz)
-	e.GET("/metrics", echo.WrapHandler(s.metrics.handler()))
+	read := []string{http.MethodGet, http.MethodHead}
+	e.Match(read, "/healthz", s.healthz)
+	e.Match(read, "/readyz", s.readyz)
+	e.Match(read, "/metrics", echo.WrapHandler(s.metrics.handler()))
 	registerConsole(e)
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -48,16 +49,16 @@ func (s *Server) streamActivity(c echo.Context) error {
 }
 
 func (s *Server) streamProgress(c echo.Context) error {
-	taskID := c.Param("taskId")
-	if err := store.CheckTaskID(taskID); err != nil {
+	taskID, err := taskParam(c)
+	if err != nil {
 		return err
 	}
 	return s.streamOf(c, []string{store.ProgressChannel(taskID)}, plainEncoder{}, 1)
 }
 
 func (s *Server) streamChannel(c echo.Context) error {
-	channel := c.Param("channel")
-	if err := store.CheckChannel(channel); err != nil {
+	channel, err := channelParam(c)
+	if err != nil {
 		return err
 	}
 	return s.streamOf(c, []string{channel}, plainEncoder{}, 0)
@@ -75,6 +76,25 @@ func (s *Server) streamChannels(c echo.Context) error {
 		}
 	}
 	return s.streamOf(c, channels, envelopeEncoder{}, 0)
+}
+
+// channelParam returns the channel named in the request's path. echo hands path parameters out as they were sent, and
+// encodeURIComponent sends orders:7 as orders%3A7.
+func channelParam(c echo.Context) (string, error) {
+	channel, err := url.PathUnescape(c.Param("channel"))
+	if err != nil {
+		channel = c.Param("channel") // which has a % in it, and so is refused
+	}
+	return channel, store.CheckChannel(channel)
+}
+
+// taskParam returns the id of the task named in the request's path.
+func taskParam(c echo.Context) (string, error) {
+	taskID, err := url.PathUnescape(c.Param("taskId"))
+	if err != nil {
+		taskID = c.Param("taskId")
+	}
+	return taskID, store.CheckTaskID(taskID)
 }
 
 // list reads a query parameter of comma-separated names, each of them once.

@@ -97,8 +97,8 @@ func (s *Server) beginTask(c echo.Context, taskID, taskName string) (store.Event
 
 // getTask shows a task's state.
 func (s *Server) getTask(c echo.Context) error {
-	taskID := c.Param("taskId")
-	if err := store.CheckTaskID(taskID); err != nil {
+	taskID, err := taskParam(c)
+	if err != nil {
 		return err
 	}
 	h, err := s.store.History(c.Request().Context(), store.ProgressChannel(taskID))
@@ -115,8 +115,8 @@ func (s *Server) getTask(c echo.Context) error {
 
 // reportProgress takes a worker's report.
 func (s *Server) reportProgress(c echo.Context) error {
-	taskID := c.Param("taskId")
-	if err := store.CheckTaskID(taskID); err != nil {
+	taskID, err := taskParam(c)
+	if err != nil {
 		return err
 	}
 	var r store.Report

@@ -22,16 +22,18 @@ type Config struct {
 	Ingest     []string // general channels whose raw messages are taken in even while nobody watches
 	MaxPayload int      // bytes of a raw message; longer ones are rejected
 	FeedBytes  int      // of frames that a feed keeps; a stream further behind is too slow
+	// CheckEvery is how often quiet channels are compared with Redis; 0: every five seconds.
+	CheckEvery time.Duration
 }
 
 // Times of the broker.
 const (
 	linger      = 30 * time.Second // a channel stays subscribed after its last stream, for those that reconnect
-	sweepEvery  = time.Second
-	checkEvery  = 5 * time.Second // quiet channels
-	touchEvery  = time.Hour       // so that a watched channel's position does not expire
-	tipsAtOnce  = 1000            // channels in one pipeline
-	syncWorkers = 8               // histories read side by side
+	sweepEvery  = time.Second      // at most; more often if quiet channels are checked more often
+	checkEvery  = 5 * time.Second  // quiet channels, unless Config says otherwise
+	touchEvery  = time.Hour        // so that a watched channel's position does not expire
+	tipsAtOnce  = 1000             // channels in one pipeline
+	syncWorkers = 8                // histories read side by side
 )
 
 // Broker connects Redis channels with feeds. It is safe for concurrent use.
@@ -56,6 +58,7 @@ type Broker struct {
 
 // NewBroker returns a Broker on rdb, whose connection options it also uses for its own connection. Run makes it work.
 func NewBroker(rdb *redis.Client, s *store.Store, cfg Config, log *slog.Logger) *Broker {
+	cfg.CheckEvery = cmp.Or(cfg.CheckEvery, checkEvery)
 	ctx, cancel := context.WithCancel(context.Background())
 	b := &Broker{
 		cfg: cfg, store: s, log: log, cancel: cancel, closed: ctx,
@@ -292,7 +295,7 @@ func (b *Broker) history(ctx context.Context, channel string) (store.History, er
 
 // sweep lets go of what is no longer used, and checks quiet channels.
 func (b *Broker) sweep(ctx context.Context) {
-	tick := time.NewTicker(sweepEvery)
+	tick := time.NewTicker(min(sweepEvery, b.cfg.CheckEvery))
 	defer tick.Stop()
 	checked, touched := time.Now(), time.Now()
 	for {
@@ -301,7 +304,7 @@ func (b *Broker) sweep(ctx context.Context) {
 			return
 		case now := <-tick.C:
 			b.drop(now)
-			if now.Sub(checked) >= checkEvery {
+			if now.Sub(checked) >= b.cfg.CheckEvery {
 				checked = now
 				touch := now.Sub(touched) >= touchEvery
 				if touch {

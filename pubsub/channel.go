@@ -26,6 +26,8 @@ type Channel struct {
 	mu       sync.Mutex
 	state    state         // guarded by mu
 	epoch    int           // how often it was settled: what was read before the last time is too old; guarded by mu
+	settled  time.Time     // when it was settled the last time; guarded by mu
+	verified time.Time     // what is delivered was compared with Redis after this moment; guarded by mu
 	begun    bool          // history is valid: the channel was synchronised once; guarded by mu
 	history  store.History // newest events, as delivered; guarded by mu
 	whole    bool          // history reaches as far back as Redis's; guarded by mu
@@ -138,8 +140,12 @@ func (c *Channel) setState(s state) {
 		}
 	}
 	c.state = s
-	if s == settled {
+	switch s {
+	case settled:
 		c.epoch++
+		c.settled = time.Now()
+	case live:
+		c.verified = c.settled
 	}
 }
 
@@ -173,7 +179,7 @@ func (c *Channel) synchronise(epoch int, tip store.Tip, read func() (store.Histo
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case c.state == unsettled:
+	case c.state != settled:
 		return false, nil // the connection was lost meanwhile; the next one will bring us back
 	case c.epoch != epoch:
 		return true, nil
@@ -293,37 +299,49 @@ type start struct {
 	at     store.Position // of a resume
 	known  bool           // at could be read
 	replay int            // newest events for a first connect
+	began  time.Time      // when the client asked
 }
 
+// lack is what is missing for a replay.
+type lack int
+
+const (
+	nothing      lack = iota
+	older             // events that are not in memory: load
+	verification      // the position is unknown here, but another replica may be ahead of us: synchronise first
+)
+
 // replay returns what a stream gets before it goes live, and the position it has before the first of these events.
-// c.mu is held. ok is false if memory does not reach back far enough: then load must be called first.
-func (c *Channel) replay(s start) (from store.Position, events []store.Event, gap store.Reason, ok bool) {
+// c.mu is held. If something is missing for that, it must be provided and replay called again.
+func (c *Channel) replay(s start) (p part, missing lack) {
 	switch {
 	case !s.resume:
-		events = c.history.Last(s.replay)
-		if len(events) < s.replay && !c.whole {
-			return from, nil, "", false
+		p.events = c.history.Last(s.replay)
+		if len(p.events) < s.replay && !c.whole {
+			return p, older
 		}
 	case !s.known:
 		if !c.whole {
-			return from, nil, "", false
+			return p, older
 		}
-		events, gap = c.history.Events, store.Unknown
+		p.events, p.gap = c.history.Events, store.Unknown
 	default:
-		at := c.past.translate(s.at)
-		events, gap = c.history.After(at)
-		if gap != "" && !c.whole {
-			return from, nil, "", false
+		p.events, p.gap = c.history.After(c.past.translate(s.at))
+		switch {
+		case p.gap == store.Reset && !c.verified.After(s.began):
+			return p, verification
+		case p.gap != "" && !c.whole:
+			return p, older
 		}
 	}
 	if c.rule.Latest {
-		gap = ""
+		p.gap = ""
 	}
-	from = c.history.Tip.Position
-	if len(events) > 0 {
-		from = store.Position{Offset: events[0].Position.Offset - 1, Nonce: events[0].Prev}
+	p.from = c.history.Tip.Position
+	if len(p.events) > 0 {
+		p.from = store.Position{Offset: p.events[0].Position.Offset - 1, Nonce: p.events[0].Prev}
 	}
-	return from, events, gap, true
+	return p, nothing
 }
 
 // load reads the whole history from Redis into memory. However many streams ask at once, it is read once.

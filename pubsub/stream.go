@@ -166,12 +166,18 @@ func (b *Broker) start(ctx context.Context, s *Stream, r Request) error {
 			unlock(f.channels)
 			continue
 		}
-		parts, short := f.replay(starts)
-		if short != nil {
+		parts, short, missing := f.replay(starts)
+		switch missing {
+		case older:
 			unlock(f.channels)
 			if err := short.load(func() (store.History, error) { return b.history(ctx, short.name) }); err != nil {
 				return err
 			}
+			continue
+		case verification:
+			short.setState(settled)
+			unlock(f.channels)
+			b.queue(short)
 			continue
 		}
 		s.Cursor = f.Head()
@@ -196,25 +202,23 @@ type part struct {
 
 // starts returns, per channel, where the client is.
 func (f *Feed) starts(r Request) []start {
-	starts := make([]start, len(f.names))
+	starts, now := make([]start, len(f.names)), time.Now()
 	at, known := store.ParseEventID(r.LastEventID, f.names)
 	for i := range starts {
-		starts[i] = start{resume: r.Resume, at: at[i], known: known[i], replay: r.Replay}
+		starts[i] = start{resume: r.Resume, at: at[i], known: known[i], replay: r.Replay, began: now}
 	}
 	return starts
 }
 
-// replay collects the parts; the channels are locked. short is a channel whose history must be read first.
-func (f *Feed) replay(starts []start) (parts []part, short *Channel) {
+// replay collects the parts; the channels are locked. short is the channel that something is missing of.
+func (f *Feed) replay(starts []start) (parts []part, short *Channel, missing lack) {
 	parts = make([]part, len(starts))
 	for i, c := range f.channels {
-		p := &parts[i]
-		var ok bool
-		if p.from, p.events, p.gap, ok = c.replay(starts[i]); !ok {
-			return nil, c
+		if parts[i], missing = c.replay(starts[i]); missing != nothing {
+			return nil, c, missing
 		}
 	}
-	return parts, nil
+	return parts, nil, nothing
 }
 
 // encodeStart makes the bytes a stream starts with: first the client's place (so that it resumes from there even if

@@ -38,14 +38,13 @@ var reservedTypes = map[string]bool{"open": true, "error": true, "gap": true}
 
 // CheckType reports, as an *InvalidError, why name cannot be the type of an event. The empty type is fine.
 func CheckType(name string) error {
-	switch {
-	case len(name) > 64 || !isName(name):
+	if !isTypeName(name) {
 		return invalid("invalid_type", "An event's type consists of at most 64 letters, digits and : . _ -")
-	case reservedTypes[name]:
-		return invalid("invalid_type", fmt.Sprintf("The type %q is reserved", name))
 	}
 	return nil
 }
+
+func isTypeName(name string) bool { return len(name) <= 64 && isName(name) }
 
 // isName reports whether s has only letters, digits and : . _ - in it.
 func isName(s string) bool {

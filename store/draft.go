@@ -26,6 +26,9 @@ func DraftJSON(channel, typ string, data []byte) (Draft, error) {
 		}
 		return d, err
 	}
+	if reservedTypes[typ] { // on this channel the type becomes the name of the SSE event
+		return Draft{}, invalid("invalid_type", fmt.Sprintf("The type %q is reserved", typ), "type")
+	}
 	var compact bytes.Buffer
 	if !utf8.Valid(data) || json.Compact(&compact, data) != nil {
 		return Draft{}, invalid("invalid_json", "data is not valid JSON", "data")

@@ -9,6 +9,7 @@ import { forget, setState } from "./connection.js";
 
 const firstDelay = 1000; // ms
 const longestDelay = 30000; // ms
+const settled = 250; // ms a stream must stay open to be called live
 
 const open = new Set(); // the streams of this page
 
@@ -16,10 +17,10 @@ const open = new Set(); // the streams of this page
  * follow opens a stream and keeps it open until close() is called on what it returns.
  *
  * Handlers, all optional:
- *   message(data, id)  an event without a name; data is its JSON, decoded
- *   gap(data)          part of what was asked for is no longer stored
- *   opened()           the gateway has confirmed the subscription
- *   refused()          EventSource has given up; close() here stops the retries
+ *   message(data)  an event without a name; data is its JSON, decoded
+ *   gap(data)      part of what was asked for is no longer stored
+ *   opened()       the gateway has confirmed the subscription
+ *   refused()      EventSource has given up; close() here stops the retries
  */
 export function follow(url, handlers) {
   const stream = new Stream(url, handlers);
@@ -31,7 +32,7 @@ class Stream {
   #url;
   #handlers;
   #source = null;
-  #timer = 0;
+  #timer = 0; // until it is called live, or until the next try
   #refusals = 0; // since the last open
   #lastEventId = "";
 
@@ -49,7 +50,8 @@ class Stream {
     this.#source = new EventSource(this.#url);
     this.#source.onopen = () => {
       this.#refusals = 0;
-      setState(this, "live");
+      // A proxy may answer for us, with a stream that ends at once, while no replica is there.
+      this.#timer = setTimeout(() => setState(this, "live"), settled);
       this.#handlers.opened?.();
     };
     this.#source.onmessage = (event) => this.#take(event, this.#handlers.message);
@@ -59,10 +61,11 @@ class Stream {
 
   #take(event, handler) {
     this.#lastEventId = event.lastEventId;
-    handler?.(decode(event.data), event.lastEventId);
+    handler?.(decode(event.data));
   }
 
   #failed() {
+    clearTimeout(this.#timer);
     if (this.#source.readyState !== EventSource.CLOSED) {
       setState(this, "reconnecting");
       return;

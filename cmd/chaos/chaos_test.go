@@ -1,0 +1,117 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// needRedis skips the test on a machine without redis-server; in CI that is a failure.
+func needRedis(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("starts a cluster")
+	}
+	if _, err := find("redis-server"); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+}
+
+// runChaos runs the command and returns its exit code and the report.
+func runChaos(t *testing.T, args ...string) (int, summary) {
+	t.Helper()
+	report := filepath.Join(t.TempDir(), "report.json")
+	var out, errOut bytes.Buffer
+	code := command(t.Context(), append(args, "-json", report), &out, &errOut)
+	t.Logf("%s\n%s", errOut.String(), out.String())
+	text, err := os.ReadFile(report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s summary
+	if err := json.Unmarshal(text, &s); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range s.Results {
+		if r.Logs != "" {
+			t.Cleanup(func() {
+				if !t.Failed() { // what was broken on purpose is not worth keeping
+					_ = os.RemoveAll(filepath.Dir(r.Logs))
+				}
+			})
+		}
+	}
+	return code, s
+}
+
+func TestAHealthyGatewayPasses(t *testing.T) {
+	needRedis(t)
+	code, s := runChaos(t, "-scenario", "baseline", "-seconds", "3", "-clients", "12", "-rate", "100")
+	if code != exitPassed || len(s.Results) != 1 || s.Results[0].Verdict != passes {
+		t.Errorf("exit code %d, want %d", code, exitPassed)
+	}
+}
+
+// A checker that can't fail is worth nothing: the build tag makes the gateway go on without repairing holes.
+func TestABrokenGatewayIsCaught(t *testing.T) {
+	needRedis(t)
+	code, s := runChaos(t, "-scenario", "pubsub-kill", "-seconds", "8", "-clients", "12", "-rate", "300", "-tags", "chaosbroken")
+	if code != exitViolated {
+		t.Fatalf("exit code %d, want %d", code, exitViolated)
+	}
+	if holes := s.Results[0].Counts[silentHole]; holes == 0 {
+		t.Errorf("violations %v, want silent holes among them", s.Results[0].Counts)
+	}
+}
+
+func TestWrongUseIsASetUpError(t *testing.T) {
+	for _, args := range [][]string{
+		{"-scenario", "no-such"}, {"-seconds", "0"}, {"-replicas", "1"}, {"-rate", "1e9"}, {"-clients", "1"}, {"extra"}, {"-nonsense"},
+	} {
+		var out, errOut bytes.Buffer
+		if code := command(t.Context(), args, &out, &errOut); code != exitSetUp || errOut.Len() == 0 {
+			t.Errorf("%q: exit code %d, message %q", args, code, errOut.String())
+		}
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	for _, c := range []struct {
+		verdicts string
+		want     int
+	}{
+		{"pass pass", exitPassed}, {"pass skipped", exitPassed}, {"pass ERROR", exitSetUp}, {"ERROR VIOLATED pass", exitViolated},
+	} {
+		var results []result
+		for v := range strings.FieldsSeq(c.verdicts) {
+			results = append(results, result{Verdict: v})
+		}
+		if got := exitCode(results); got != c.want {
+			t.Errorf("%s: exit code %d, want %d", c.verdicts, got, c.want)
+		}
+	}
+}
+
+func TestTable(t *testing.T) {
+	var out bytes.Buffer
+	table(&out, []result{
+		{Scenario: "baseline", Verdict: passes, verdict: verdict{Events: 12, Counts: map[string]int{}}},
+		{Scenario: "flushall", Verdict: violated, verdict: verdict{Counts: map[string]int{silentHole: 3, skipped: 1}}},
+		{Scenario: "nginx-reload", Verdict: leftOut},
+	})
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	if len(lines) != 5 {
+		t.Fatalf("%d lines, want 5:\n%s", len(lines), out.String())
+	}
+	for i, want := range []string{"silent holes", "---:", " 12 ", " 4 ", " – "} {
+		if !strings.Contains(lines[i], want) || len([]rune(lines[i])) != len([]rune(lines[0])) {
+			t.Errorf("line %d is %q, want %q in it and the table's width", i+1, lines[i], want)
+		}
+	}
+}

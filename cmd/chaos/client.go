@@ -1,0 +1,307 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"mime"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// A client reads one stream like a browser's EventSource: it reconnects after the time retry: said, on the end of
+// the stream and on network errors only, with Last-Event-ID; any other answer than 200 with text/event-stream ends it for
+// ever. It has no time-outs. The last event id outlives a stream that brings none (the standard can be
+// read otherwise; Chromium and Firefox do this).
+type client struct {
+	name     string
+	path     string
+	channels []string // one: the stream carries plain payloads; several: envelopes
+	several  bool
+	targets  *targets
+	now      func() time.Duration
+	http     *http.Client
+
+	role  role
+	turn  int // which target is next
+	retry time.Duration
+
+	mu      sync.Mutex
+	record  clientRecord       // guarded by mu
+	states  []taskState        // of a progress stream; guarded by mu
+	stopped bool               // 204; guarded by mu
+	have    map[string]string  // by channel: id of the newest event; guarded by mu
+	last    string             // last event id; guarded by mu
+	cut     context.CancelFunc // breaks the stream that is open; guarded by mu
+	back    time.Time          // offline until then; guarded by mu
+	gate    chan struct{}      // closed: the client reads; guarded by mu
+}
+
+// Roles of a client.
+const (
+	steady   role = iota
+	roaming       // loses its own connection now and then
+	stalling      // stops reading now and then
+)
+
+type role int
+
+// defaultRetry is what Chromium waits until a stream says otherwise.
+const defaultRetry = 3 * time.Second
+
+func newClient(name, path string, channels []string, several bool, at *targets, turn int, now func() time.Duration) *client {
+	open := make(chan struct{})
+	close(open)
+	return &client{
+		name: name, path: path, channels: channels, several: several, targets: at, turn: turn, now: now,
+		retry: defaultRetry, gate: open, have: map[string]string{},
+		record: clientRecord{Name: name, Channels: channels},
+		http: &http.Client{Transport: &http.Transport{
+			DialContext:        (&net.Dialer{}).DialContext,
+			DisableCompression: true,
+			IdleConnTimeout:    5 * time.Second,
+		}},
+	}
+}
+
+// tinyBuffer makes the client's socket hold next to nothing, so that not reading is felt by the server.
+func (c *client) tinyBuffer() {
+	dialer := &net.Dialer{Control: smallReceiveBuffer}
+	c.http.Transport.(*http.Transport).DialContext = dialer.DialContext
+}
+
+// run reads streams until ctx ends or the client is dead. An EventSource never gives up on a network error.
+func (c *client) run(ctx context.Context) {
+	for first := true; ctx.Err() == nil; first = false {
+		alive, cut := context.WithCancel(ctx)
+		c.mu.Lock()
+		c.cut = cut
+		c.mu.Unlock()
+		over := c.stream(alive, first)
+		cut()
+		if over {
+			return
+		}
+		c.mu.Lock()
+		pause := max(c.retry, time.Until(c.back))
+		c.mu.Unlock()
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
+}
+
+// stream reads one stream to its end and reports whether EventSource would stop for ever.
+func (c *client) stream(ctx context.Context, first bool) (over bool) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.targets.pick(c.turn)+c.path, nil)
+	if err != nil {
+		c.die(err.Error())
+		return true
+	}
+	c.turn++
+	request.Header.Set("Accept", "text/event-stream")
+	request.Header.Set("Cache-Control", "no-cache")
+	c.mu.Lock()
+	lastID := c.last
+	c.mu.Unlock()
+	if lastID != "" {
+		request.Header.Set("Last-Event-ID", lastID)
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return false // a network error
+	}
+	defer response.Body.Close()
+	if ctx.Err() != nil {
+		return false
+	}
+	kind, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type"))
+	switch {
+	case response.StatusCode == http.StatusNoContent:
+		c.mu.Lock()
+		c.stopped = true
+		c.mu.Unlock()
+		if len(c.channels) > 0 {
+			c.die("204 No Content on a stream that has no end")
+		}
+		return true
+	case response.StatusCode != http.StatusOK || kind != "text/event-stream":
+		c.die(fmt.Sprintf("%s answered %s %q at %v", request.URL, response.Status, kind, c.now().Round(time.Millisecond)))
+		return true
+	}
+	if !first {
+		c.mu.Lock()
+		c.record.Reconnects++
+		c.mu.Unlock()
+	}
+	c.read(ctx, response, lastID)
+	return false
+}
+
+// read parses the body until it ends, for whatever reason.
+func (c *client) read(ctx context.Context, response *http.Response, lastID string) {
+	opened, replica := c.now(), response.Header.Get("Sluice-Replica")
+	p := &parser{
+		id:    lastID,
+		retry: func(d time.Duration) { c.retry = d },
+		settle: func(id string) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.last = id
+			if id != "" && !c.record.Bound { // a stream without a position promises nothing
+				c.record.Bound, c.record.Opened = true, opened
+			}
+		},
+	}
+	p.dispatch = func(kind, data, id string) {
+		if err := c.take(kind, data, id, replica); err != nil {
+			c.die(err.Error())
+		}
+	}
+	buffer := make([]byte, 4096)
+	for {
+		c.mu.Lock()
+		gate := c.gate
+		c.mu.Unlock()
+		select {
+		case <-gate:
+		case <-ctx.Done():
+			return
+		}
+		n, err := response.Body.Read(buffer)
+		p.write(buffer[:n])
+		if err != nil {
+			return
+		}
+	}
+}
+
+// take records one dispatched event.
+func (c *client) take(kind, data, id, replica string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.channels) == 0 {
+		var s taskState
+		if err := json.Unmarshal([]byte(data), &s); err != nil {
+			return fmt.Errorf("progress that is not JSON: %.100s", data)
+		}
+		c.states = append(c.states, s)
+		return nil
+	}
+	it := item{At: c.now(), Replica: replica, ID: id, Type: kind}
+	switch {
+	case kind == "gap":
+		var gap struct{ Channel, Reason string }
+		if err := json.Unmarshal([]byte(data), &gap); err != nil || gap.Channel == "" || gap.Reason == "" {
+			return fmt.Errorf("a gap that is not {channel, reason}: %.100s", data)
+		}
+		it.Kind, it.Channel, it.Reason, it.ID = gotGap, gap.Channel, gap.Reason, ""
+	case c.several:
+		var e envelope
+		if err := json.Unmarshal([]byte(data), &e); err != nil || e.ID == "" {
+			return fmt.Errorf("not an envelope: %.100s", data)
+		}
+		it.Channel, it.ID, it.Type, it.Data = e.Channel, e.ID, e.Type, compact(e.Data)
+	default:
+		it.Channel, it.Data = c.channels[0], compact([]byte(data))
+	}
+	if it.Kind == gotEvent {
+		c.have[it.Channel] = it.ID
+	}
+	c.record.Items = append(c.record.Items, it)
+	return nil
+}
+
+// envelope is an event with its channel, as streams of several channels, GET and the list in Redis carry it.
+type envelope struct {
+	Channel string          `json:"channel"`
+	ID      string          `json:"id"`
+	Type    string          `json:"type"`
+	Data    json.RawMessage `json:"data"`
+}
+
+func (c *client) die(why string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.record.Died == "" {
+		c.record.Died = why
+	}
+}
+
+// disconnect breaks the open stream, as a lost network does, and keeps the client offline for a while. It comes back
+// after its retry time at the earliest.
+func (c *client) disconnect(away time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.back = time.Now().Add(away)
+	c.record.Items = append(c.record.Items, item{At: c.now() + away, Kind: gotCut})
+	if c.cut != nil {
+		c.cut()
+	}
+}
+
+// stall stops reading until the returned function is called, which may happen more than once.
+func (c *client) stall() (resume func()) {
+	gate := make(chan struct{})
+	c.mu.Lock()
+	c.gate = gate
+	c.mu.Unlock()
+	return sync.OnceFunc(func() {
+		c.mu.Lock()
+		c.record.Items = append(c.record.Items, item{At: c.now(), Kind: gotCut})
+		c.mu.Unlock()
+		close(gate)
+	})
+}
+
+func (c *client) reconnects() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.record.Reconnects
+}
+
+// bound reports whether the client has seen a stream with a position, or never will.
+func (c *client) bound() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.record.Bound || c.record.Died != ""
+}
+
+// caughtUp reports whether the newest event of each channel has arrived, or never will.
+func (c *client) caughtUp(newest map[string]string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.record.Died != "" {
+		return true
+	}
+	if len(c.channels) == 0 {
+		return c.stopped
+	}
+	for _, channel := range c.channels {
+		if c.have[channel] != newest[channel] {
+			return false
+		}
+	}
+	return true
+}
+
+// targets is where clients and publishers may go: the replicas, or nginx.
+type targets struct {
+	mu   sync.Mutex
+	urls []string // guarded by mu
+}
+
+func (t *targets) pick(turn int) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.urls[turn%len(t.urls)]
+}
+
+func (t *targets) set(urls []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.urls = urls
+}

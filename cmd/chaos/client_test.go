@@ -1,0 +1,190 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+)
+
+// answers is a server that gives one answer after the other and writes down the last event ids it was sent.
+type answers struct {
+	mu   sync.Mutex
+	next []http.HandlerFunc // guarded by mu
+	ids  []string           // guarded by mu
+}
+
+func (a *answers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	a.mu.Lock()
+	a.ids = append(a.ids, r.Header.Get("Last-Event-ID"))
+	answer := hang
+	if len(a.next) > 0 {
+		answer, a.next = a.next[0], a.next[1:]
+	}
+	a.mu.Unlock()
+	answer(w, r)
+}
+
+func (a *answers) seen() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.ids)
+}
+
+func hang(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+
+func stream(text string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
+		fmt.Fprint(w, text)
+	}
+}
+
+func status(code int) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
+}
+
+// broken writes a stream and then tears the connection.
+func broken(text string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		stream(text)(w, r)
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func refusedAddress(t *testing.T) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return "http://" + l.Addr().String()
+}
+
+func TestClientDoesWhatEventSourceDoes(t *testing.T) {
+	const begin = "retry: 1\nid: p0\n\n"
+	cases := []struct {
+		name    string
+		answers []http.HandlerFunc
+		ids     []string // Last-Event-ID of each request; the last one hangs
+		events  []string
+		died    bool
+	}{
+		{"it comes back after the end of the stream, with the last event id",
+			[]http.HandlerFunc{stream(begin + "id: p1\ndata: 1\n\n"), stream(begin[:9] + "\ndata: 2\n\n")},
+			[]string{"", "p1", "p1"}, []string{"p1 1", "p1 2"}, false},
+		{"the position of the first block counts", []http.HandlerFunc{stream(begin)}, []string{"", "p0"}, nil, false},
+		{"it comes back after a broken stream and forgets half an event",
+			[]http.HandlerFunc{broken(begin + "id: p1\ndata: 1\n\nid: p2\ndata: 2\n")},
+			[]string{"", "p1"}, []string{"p1 1"}, false},
+		{"a stream without an id leaves the last event id alone",
+			[]http.HandlerFunc{stream(begin + "id: p1\ndata: 1\n\n"), stream("retry: 1\n: no replica is up\n\n")},
+			[]string{"", "p1", "p1"}, []string{"p1 1"}, false},
+		{"it dies of 503", []http.HandlerFunc{stream(begin), status(503)}, []string{"", "p0"}, nil, true},
+		{"it dies of 204", []http.HandlerFunc{stream(begin), status(204)}, []string{"", "p0"}, nil, true},
+		{"it dies of another content type", []http.HandlerFunc{func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/html")
+		}}, []string{""}, nil, true},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			server := &answers{next: c.answers}
+			web := httptest.NewServer(server)
+			defer web.Close()
+			began := time.Now()
+			client := newClient("c", "/x", []string{"a"}, false, &targets{urls: []string{web.URL}}, 0,
+				func() time.Duration { return time.Since(began) })
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			done := make(chan struct{})
+			go func() {
+				client.run(ctx)
+				close(done)
+			}()
+			err := until(ctx, 5*time.Second, func(context.Context) error {
+				if got := server.seen(); len(got) < len(c.ids) {
+					return fmt.Errorf("requests with last event ids %q, want %q", got, c.ids)
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !c.died {
+				stop()
+			}
+			<-done
+			if got := server.seen(); !slices.Equal(got, c.ids) {
+				t.Errorf("last event ids %q, want %q", got, c.ids)
+			}
+			var events []string
+			for _, it := range client.record.Items {
+				events = append(events, it.ID+" "+it.Data)
+			}
+			if !slices.Equal(events, c.events) {
+				t.Errorf("events %q, want %q", events, c.events)
+			}
+			if (client.record.Died != "") != c.died {
+				t.Errorf("died: %q", client.record.Died)
+			}
+		})
+	}
+}
+
+func TestClientTakesRefusedConnectionsAsNetworkErrors(t *testing.T) {
+	server := &answers{}
+	web := httptest.NewServer(server)
+	defer web.Close()
+	client := newClient("c", "/x", []string{"a"}, false, &targets{urls: []string{refusedAddress(t), web.URL}}, 0,
+		func() time.Duration { return 0 })
+	client.retry = time.Millisecond
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	done := make(chan struct{})
+	go func() {
+		client.run(ctx)
+		close(done)
+	}()
+	err := until(ctx, 5*time.Second, func(context.Context) error {
+		if len(server.seen()) == 0 {
+			return fmt.Errorf("it never reached the replica that is up")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	stop()
+	<-done
+	if client.record.Died != "" {
+		t.Errorf("died: %s", client.record.Died)
+	}
+}
+
+func TestClientRecordsGapsAndEnvelopes(t *testing.T) {
+	client := newClient("c", "/x", []string{"a", "b"}, true, &targets{}, 0, func() time.Duration { return 0 })
+	for _, e := range []struct{ kind, data string }{
+		{"gap", `{"channel":"b","reason":"trimmed"}`},
+		{"", `{"channel":"a","id":"3-x","type":"note","time":1,"data":{"b": 1.0, "a":2}}`},
+	} {
+		if err := client.take(e.kind, e.data, "a=3-x,b=9-y", "r1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []item{
+		{Kind: gotGap, Channel: "b", Type: "gap", Reason: "trimmed", Replica: "r1"},
+		{Kind: gotEvent, Channel: "a", ID: "3-x", Type: "note", Data: `{"a":2,"b":1.0}`, Replica: "r1"},
+	}
+	if !slices.Equal(client.record.Items, want) {
+		t.Errorf("got  %+v\nwant %+v", client.record.Items, want)
+	}
+	if err := client.take("", `{"id":""}`, "x", "r1"); err == nil {
+		t.Error("something that is not an envelope was taken")
+	}
+}

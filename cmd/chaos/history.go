@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// historyKey is the documented name of a channel's list.
+func historyKey(channel string) string { return "sluice:{" + channel + "}:history" }
+
+// readList returns a channel's history oldest first; the newest n events, or all if n is 0.
+func readList(ctx context.Context, rdb *redis.Client, channel string, n int64) ([]stored, error) {
+	lines, err := rdb.LRange(ctx, historyKey(channel), 0, n-1).Result()
+	if err != nil {
+		return nil, fmt.Errorf("read the list of %s: %w", channel, err)
+	}
+	out := make([]stored, 0, len(lines))
+	for _, line := range lines {
+		var e envelope
+		if err := json.Unmarshal([]byte(line), &e); err != nil || e.ID == "" {
+			return nil, fmt.Errorf("the list of %s holds something that is not an event: %.100s", channel, line)
+		}
+		out = append(out, stored{ID: e.ID, Type: e.Type, Data: compact(e.Data)})
+	}
+	slices.Reverse(out)
+	return out, nil
+}
+
+// readView returns a channel's history as a replica shows it, given what it should be: it asks page after page for
+// what comes after the last event it was shown. The first event only serves as the first position.
+func readView(ctx context.Context, replica, channel string, want []stored) ([]stored, error) {
+	if len(want) == 0 {
+		return nil, nil
+	}
+	out := want[:1:1]
+	for len(out) <= len(want) { // one page too many, to see what the list does not have
+		after := out[len(out)-1].ID
+		page, err := readPage(ctx, fmt.Sprintf("%s/api/channels/%s/events?after=%s&limit=500",
+			replica, url.PathEscape(channel), url.QueryEscape(after)))
+		if err != nil {
+			return nil, err
+		}
+		if len(page) == 0 {
+			break
+		}
+		out = append(out, page...)
+	}
+	return out, nil
+}
+
+func readPage(ctx context.Context, address string) ([]stored, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := quick.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	var page struct{ Events []envelope }
+	if err := json.NewDecoder(response.Body).Decode(&page); err != nil || response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s: %s, %v", address, response.Status, err)
+	}
+	var out []stored
+	for _, e := range page.Events {
+		out = append(out, stored{ID: e.ID, Type: e.Type, Data: compact(e.Data)})
+	}
+	return out, nil
+}
+
+// witness reads the lists all the time, so that events are known that are trimmed later.
+type witness struct {
+	redis *redis.Client
+	trim  int64
+
+	mu   sync.Mutex
+	logs map[string][]stored // guarded by mu
+	err  error               // it saw too little to be a witness; guarded by mu
+}
+
+const witnessPause = 25 * time.Millisecond
+
+func (w *witness) run(ctx context.Context, channels []string) {
+	tick := time.NewTicker(witnessPause)
+	defer tick.Stop()
+	for {
+		for _, channel := range channels {
+			w.look(ctx, channel)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// look appends what is new in a channel's list. The newest event known must still be in the list.
+func (w *witness) look(ctx context.Context, channel string) {
+	list, err := readList(ctx, w.redis, channel, 0)
+	if err != nil {
+		return // Redis is away for a moment; the next look shows whether it was too long
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	known := w.logs[channel]
+	if len(known) > 0 {
+		at := slices.IndexFunc(list, func(e stored) bool { return e.ID == known[len(known)-1].ID })
+		if at < 0 {
+			w.err = fmt.Errorf("the witness was too slow for channel %s: use a lower -rate", channel)
+		}
+		list = list[at+1:]
+	} else if int64(len(list)) == w.trim {
+		w.err = fmt.Errorf("the witness came too late for channel %s", channel)
+	}
+	w.logs[channel] = append(known, list...)
+}

@@ -1,0 +1,244 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// Kinds of violation; doc.go says exactly what each counts.
+const (
+	lost         = "lost"
+	doubled      = "doubled"
+	storeOrder   = "store order"
+	viewDiffers  = "view differs"
+	wrongTrim    = "wrong trim"
+	silentHole   = "silent hole"
+	skipped      = "skipped"
+	repeat       = "repeat"
+	reordering   = "reordering"
+	needlessGap  = "needless gap"
+	phantom      = "phantom"
+	corrupt      = "corrupt"
+	died         = "died"
+	taskBroken   = "task"
+	process      = "process"
+	notExercised = "not exercised"
+)
+
+// settled is when an acknowledged publish is in the store at the latest. Redis answers a raw PUBLISH before a replica
+// has stored it, and a newcomer holds its first messages back; this only tells what a loss may have taken.
+func (p *publish) settled() time.Duration {
+	if p.Raw {
+		return p.Answered + 2*time.Second
+	}
+	return p.Answered
+}
+
+// violation is one broken promise with its evidence.
+type violation struct {
+	Kind    string        `json:"kind"`
+	Who     string        `json:"who,omitempty"`
+	Channel string        `json:"channel,omitempty"`
+	At      time.Duration `json:"at,omitempty"`
+	Detail  string        `json:"detail"`
+}
+
+// verdict is what the judge found.
+type verdict struct {
+	Events     int            `json:"events"`
+	Deliveries int            `json:"deliveries"`
+	Gaps       int            `json:"announced_gaps"`
+	Reconnects int            `json:"reconnects"`
+	RawSwaps   int            `json:"raw_swaps"`
+	Unsure     int            `json:"unsure_publishes"` // neither surely in nor surely out: cut windows, losses, time-outs
+	Worst      time.Duration  `json:"worst_recovery"`
+	WorstOf    string         `json:"worst_recovery_of,omitempty"`
+	Counts     map[string]int `json:"violations"`
+	Evidence   []violation    `json:"evidence,omitempty"` // the first few of each kind
+}
+
+func (v verdict) passed() bool { return len(v.Counts) == 0 }
+
+// maxEvidence is how many violations of one kind are kept in full.
+const maxEvidence = 5
+
+// judge compares what was published, what is stored and what each client got. It is a pure function.
+func judge(r record) verdict {
+	j := &judgement{record: r, verdict: verdict{Counts: map[string]int{}}}
+	j.index()
+	for _, channel := range slices.Sorted(maps.Keys(j.logs)) {
+		j.checkStore(j.logs[channel])
+	}
+	j.checkViews()
+	for i := range r.Clients {
+		j.checkClient(&r.Clients[i])
+	}
+	for _, t := range r.Tasks {
+		j.checkTask(t)
+	}
+	for _, v := range r.Wrong {
+		j.accuse(v)
+	}
+	j.checkExercised()
+	return j.verdict
+}
+
+type judgement struct {
+	record
+	verdict verdict
+	logs    map[string]*channelLog
+}
+
+// channelLog is one channel's log with what is needed to look things up in it.
+type channelLog struct {
+	channel   string
+	events    []stored
+	tokens    []string         // of events
+	byID      map[string]int   // id to index
+	byToken   map[string][]int // token to indices
+	publishes map[string][]*publish
+	kept      int  // index of the first event that is still stored
+	exact     bool // publishers know the data, so it is compared byte for byte
+}
+
+func (j *judgement) index() {
+	j.logs = map[string]*channelLog{}
+	for channel, events := range j.Log {
+		l := j.log(channel)
+		l.events = events
+		j.verdict.Events += len(events)
+		for i, e := range events {
+			if _, twice := l.byID[e.ID]; twice {
+				j.accuse(violation{Kind: doubled, Channel: channel, Detail: fmt.Sprintf("id %s is in the log twice", e.ID)})
+			}
+			token := tokenOf(e.Data)
+			l.byID[e.ID] = i
+			l.tokens = append(l.tokens, token)
+			l.byToken[token] = append(l.byToken[token], i)
+		}
+	}
+	for i := range j.Publishes {
+		p := &j.Publishes[i]
+		l := j.log(p.Channel)
+		l.publishes[p.Token] = append(l.publishes[p.Token], p)
+		l.exact = l.exact || p.Body != ""
+	}
+}
+
+func (j *judgement) log(channel string) *channelLog {
+	l := j.logs[channel]
+	if l == nil {
+		l = &channelLog{
+			channel: channel, byID: map[string]int{}, byToken: map[string][]int{}, publishes: map[string][]*publish{},
+		}
+		j.logs[channel] = l
+	}
+	return l
+}
+
+// accuse counts a violation and keeps the first few of its kind.
+func (j *judgement) accuse(v violation) {
+	j.verdict.Counts[v.Kind]++
+	if j.verdict.Counts[v.Kind] <= maxEvidence {
+		j.verdict.Evidence = append(j.verdict.Evidence, v)
+	}
+}
+
+// sure reports whether p must be in the log.
+func (j *judgement) sure(p *publish) bool {
+	if p.Outcome != acknowledged {
+		return false
+	}
+	if p.Raw {
+		var cost int64
+		for _, w := range j.Windows {
+			if w.overlaps(p.First, p.Answered) {
+				cost += w.Receivers
+			}
+		}
+		if cost >= p.Receivers {
+			return false
+		}
+	}
+	for _, loss := range j.Losses {
+		if loss.overlaps(p.Last, p.settled()) {
+			return false
+		}
+	}
+	return true
+}
+
+// mayBeGone reports whether an event with this token may have been stored, delivered and then lost by Redis.
+func (j *judgement) mayBeGone(l *channelLog, token string) bool {
+	for _, p := range l.publishes[token] {
+		for _, loss := range j.Losses {
+			if p.First <= loss.To && (p.Outcome == unanswered || p.settled() >= loss.From) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// lateBy is the longest time from when everything was fine again until an event reached client c.
+func (j *judgement) lateBy(c *clientRecord, l *channelLog, token string, at, ownOutage time.Duration) time.Duration {
+	since := max(c.Opened, ownOutage)
+	for _, p := range l.publishes[token] {
+		if p.Outcome == unanswered {
+			return 0 // stored at a time nobody knows
+		}
+		since = max(since, p.Answered)
+	}
+	for _, f := range j.Faults {
+		if f.To <= at {
+			since = max(since, f.To)
+		}
+	}
+	return at - since
+}
+
+func (j *judgement) checkTask(t taskRecord) {
+	blame := func(format string, args ...any) {
+		j.accuse(violation{Kind: taskBroken, Who: t.Name, Detail: fmt.Sprintf(format, args...)})
+	}
+	if t.Died != "" {
+		j.accuse(violation{Kind: died, Who: t.Name, Detail: t.Died})
+		return
+	}
+	last := taskState{Progress: -1}
+	for _, s := range t.States {
+		if s == last {
+			j.accuse(violation{Kind: repeat, Who: t.Name, Detail: fmt.Sprintf("state %v %s again", s.Progress, s.Status)})
+		} else if s.Progress < last.Progress {
+			blame("progress went back from %v to %v", last.Progress, s.Progress)
+		}
+		last = s
+	}
+	if last != (taskState{Progress: 100, Status: "completed"}) {
+		blame("the last state is %v %q, not 100 completed", last.Progress, last.Status)
+	} else if !t.Stopped {
+		blame("the stream never answered 204 after the end")
+	}
+}
+
+func (j *judgement) checkExercised() {
+	bites := 0
+	for _, f := range j.Faults {
+		bites += f.Bites
+	}
+	for _, need := range []struct {
+		what      string
+		got, want int
+	}{
+		{"faults that hit something", bites, j.Rules.MinFaults},
+		{"reconnects", j.verdict.Reconnects, j.Rules.MinReconnects},
+		{"announced gaps", j.verdict.Gaps, j.Rules.MinGaps},
+		{"deliveries", j.verdict.Deliveries, 1},
+	} {
+		if need.got < need.want {
+			j.accuse(violation{Kind: notExercised, Detail: fmt.Sprintf("%d %s, need %d", need.got, need.what, need.want)})
+		}
+	}
+}

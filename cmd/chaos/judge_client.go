@@ -1,0 +1,210 @@
+package main
+
+import (
+	"fmt"
+	"time"
+)
+
+// checkClient applies the rules for a client to each of its channels.
+func (j *judgement) checkClient(c *clientRecord) {
+	j.verdict.Reconnects += c.Reconnects
+	if c.Died != "" {
+		j.accuse(violation{Kind: died, Who: c.Name, Detail: c.Died})
+	}
+	if !c.Bound {
+		if c.Died == "" {
+			j.accuse(violation{Kind: died, Who: c.Name, Detail: "it never saw a stream with a position"})
+		}
+		return
+	}
+	for _, channel := range c.Channels {
+		w := walk{
+			judgement: j, client: c, log: j.log(channel),
+			seen: make([]bool, len(j.log(channel).events)), fresh: map[string]bool{}, high: -1, newest: -1,
+		}
+		for _, it := range c.Items {
+			switch {
+			case it.Kind == gotCut:
+				w.outage = it.At
+			case it.Channel != channel:
+			case it.Kind == gotGap:
+				w.gap(it)
+			default:
+				w.event(it)
+			}
+		}
+		w.end()
+	}
+	j.checkForeign(c)
+}
+
+// checkForeign looks for events and gaps of channels the client never asked for.
+func (j *judgement) checkForeign(c *clientRecord) {
+	asked := map[string]bool{}
+	for _, channel := range c.Channels {
+		asked[channel] = true
+	}
+	for _, it := range c.Items {
+		if it.Kind != gotCut && !asked[it.Channel] {
+			j.accuse(violation{Kind: phantom, Who: c.Name, Channel: it.Channel, At: it.At,
+				Detail: fmt.Sprintf("event %q of a channel the client did not ask for", it.ID)})
+		}
+	}
+}
+
+// walk follows one client through one channel's log.
+type walk struct {
+	*judgement
+	client *clientRecord
+	log    *channelLog
+
+	seen   []bool          // by index: was ever delivered
+	fresh  map[string]bool // ids delivered since the last fresh start (a gap with reason reset or unknown)
+	high   int             // newest index since the last fresh start
+	newest int             // newest index ever
+	gaps   []announced
+	outage time.Duration // when the client last broke its own connection
+}
+
+// announced is a gap event and its place: between the indices before and after.
+type announced struct {
+	item
+	before, after int
+}
+
+func (w *walk) accuse(kind string, it item, format string, args ...any) {
+	w.judgement.accuse(violation{Kind: kind, Who: w.client.Name, Channel: w.log.channel, At: it.At,
+		Detail: fmt.Sprintf(format, args...) + " (replica " + it.Replica + ")"})
+}
+
+func (w *walk) gap(it item) {
+	w.verdict.Gaps++
+	w.gaps = append(w.gaps, announced{item: it, before: w.newest, after: len(w.log.events)})
+	if it.Reason == "reset" || it.Reason == "unknown" {
+		w.fresh = map[string]bool{}
+		w.high = -1
+	}
+}
+
+func (w *walk) event(it item) {
+	w.verdict.Deliveries++
+	again := w.fresh[it.ID]
+	w.fresh[it.ID] = true
+	if again {
+		w.accuse(repeat, it, "event %s %s again", it.ID, tokenOf(it.Data))
+		return
+	}
+	i, ok := w.log.byID[it.ID]
+	if !ok {
+		if token := tokenOf(it.Data); !w.mayBeGone(w.log, token) {
+			w.accuse(phantom, it, "event %s %s is not in the log", it.ID, token)
+		}
+		return
+	}
+	if w.log.tokens[i] != tokenOf(it.Data) || w.log.exact && (w.log.events[i].Data != it.Data || w.log.events[i].Type != it.Type) {
+		w.accuse(corrupt, it, "event %s came as type %q data %.120s, stored as type %q data %.120s",
+			it.ID, it.Type, it.Data, w.log.events[i].Type, w.log.events[i].Data)
+	}
+	if i < w.high {
+		w.accuse(reordering, it, "event %s %s came after the newer event %s", it.ID, tokenOf(it.Data), w.log.events[w.high].ID)
+	}
+	for g := range w.gaps { // the first event behind a gap closes it
+		if w.gaps[g].after == len(w.log.events) {
+			w.gaps[g].after = i
+		}
+	}
+	if !w.seen[i] {
+		if late := w.lateBy(w.client, w.log, w.log.tokens[i], it.At, w.outage); late > w.verdict.Worst {
+			w.verdict.Worst, w.verdict.WorstOf = late, fmt.Sprintf("%s %s at %v", w.client.Name, it.ID, it.At.Round(time.Millisecond))
+		}
+	}
+	w.seen[i], w.high, w.newest = true, max(w.high, i), max(w.newest, i)
+}
+
+// end accounts for what was never delivered.
+func (w *walk) end() {
+	start, end := w.start(), len(w.log.events)
+	if w.client.Died != "" {
+		end = w.newest + 1 // its death is the violation; what it missed afterwards says nothing more
+	}
+	missing := func(from, to int) (n int) {
+		for i := max(start, from); i < to; i++ {
+			if !w.seen[i] {
+				n++
+			}
+		}
+		return n
+	}
+	for i := start; i < end; i++ {
+		if w.seen[i] {
+			continue
+		}
+		e := w.log.events[i]
+		switch {
+		case !w.covered(i):
+			w.accuse(silentHole, item{}, "event %s %s (number %d of %d) never came", e.ID, w.log.tokens[i], i+1, len(w.log.events))
+		case i >= w.log.kept:
+			w.accuse(skipped, item{}, "event %s %s never came; a gap was announced there, but it is still stored", e.ID, w.log.tokens[i])
+		}
+	}
+	for _, g := range w.gaps {
+		if why := w.needless(g, missing); why != "" {
+			w.accuse(needlessGap, g.item, "gap with reason %s: %s", g.Reason, why)
+		}
+	}
+}
+
+// start is the index of the first event the client must have.
+func (w *walk) start() int {
+	start := len(w.log.events)
+	for i, token := range w.log.tokens {
+		if w.seen[i] || w.sentAfter(token, w.client.Opened) {
+			start = i
+			break
+		}
+	}
+	return start
+}
+
+// sentAfter reports whether every publish of the token began after the given moment.
+func (w *walk) sentAfter(token string, moment time.Duration) bool {
+	for _, p := range w.log.publishes[token] {
+		if p.First <= moment {
+			return false
+		}
+	}
+	return len(w.log.publishes[token]) > 0
+}
+
+// covered reports whether a gap was announced at the place of event i.
+func (w *walk) covered(i int) bool {
+	for _, g := range w.gaps {
+		if g.before < i && i < g.after {
+			return true
+		}
+	}
+	return false
+}
+
+// needless says why a gap should not have been announced; empty if it was right.
+func (w *walk) needless(g announced, missing func(from, to int) int) string {
+	switch {
+	case len(w.Losses) > 0:
+		if g.Reason != "reset" && g.Reason != "unknown" {
+			return "nothing is trimmed here"
+		}
+		for _, loss := range w.Losses {
+			if g.At >= loss.From {
+				return ""
+			}
+		}
+		return "Redis had lost nothing yet"
+	case w.Rules.Trim == 0 || !w.log.exact:
+		return "nothing is trimmed and Redis lost nothing"
+	case g.Reason != "trimmed":
+		return "trimming is the only reason here"
+	case missing(g.before+1, g.after) == 0:
+		return "nothing is missing there"
+	}
+	return ""
+}

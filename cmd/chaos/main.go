@@ -1,0 +1,211 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := command(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// Exit codes.
+const (
+	exitPassed   = 0
+	exitViolated = 1
+	exitSetUp    = 2
+)
+
+// options are the command's flags.
+type options struct {
+	scenario string
+	seconds  float64
+	seed     uint64
+	replicas int
+	clients  int
+	rate     float64
+	gateway  string
+	tags     string
+	json     string
+	keep     bool
+	progress func(format string, args ...any)
+}
+
+func parse(args []string, errOut io.Writer) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("chaos", flag.ContinueOnError)
+	flags.SetOutput(errOut)
+	flags.StringVar(&o.scenario, "scenario", "all", "comma list of `names`, or all")
+	flags.Float64Var(&o.seconds, "seconds", 20, "how long each scenario's load lasts")
+	flags.Uint64Var(&o.seed, "seed", 0, "seed of the schedules; 0 draws one")
+	flags.IntVar(&o.replicas, "replicas", 3, "replicas of the gateway, 2 to 10")
+	flags.IntVar(&o.clients, "clients", 24, "clients on the general channels, 8 to 500")
+	flags.Float64Var(&o.rate, "rate", 200, "events per second over all channels, up to 5000")
+	flags.StringVar(&o.gateway, "gateway", "", "`path` of a gateway to check instead of building ./cmd/gateway")
+	flags.StringVar(&o.tags, "tags", "", "build tags for the gateway")
+	flags.StringVar(&o.json, "json", "", "`file` to write the report to as JSON")
+	flags.BoolVar(&o.keep, "keep", false, "keep the logs of scenarios that pass, too")
+	flags.Usage = func() {
+		fmt.Fprintln(errOut, "chaos breaks a running cluster and looks for loss and repeats. Flags:")
+		flags.PrintDefaults()
+		fmt.Fprintln(errOut, "Scenarios:")
+		for _, s := range scenarios() {
+			fmt.Fprintf(errOut, "  %-19s %s\n", s.name, s.about)
+		}
+	}
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	for o.seed == 0 {
+		o.seed = uint64(rand.Uint32())
+	}
+	switch {
+	case flags.NArg() > 0:
+		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	case o.seconds < 2 || o.seconds > 3600:
+		return o, errors.New("-seconds takes 2 to 3600")
+	case o.replicas < 2 || o.replicas > 10:
+		return o, errors.New("-replicas takes 2 to 10")
+	case o.clients < 8 || o.clients > 500:
+		return o, errors.New("-clients takes 8 to 500")
+	case o.rate < 1 || o.rate > 5000:
+		return o, errors.New("-rate takes 1 to 5000")
+	case o.rate*o.seconds > 2*historySize:
+		return o, fmt.Errorf("-rate times -seconds must not exceed %d: histories would be trimmed", 2*historySize)
+	}
+	return o, nil
+}
+
+// command is the program: it returns the exit code.
+func command(ctx context.Context, args []string, out, errOut io.Writer) int {
+	o, err := parse(args, errOut)
+	if errors.Is(err, flag.ErrHelp) {
+		return exitPassed
+	}
+	chosen, err2 := choose(o.scenario)
+	if err := errors.Join(err, err2); err != nil {
+		fmt.Fprintln(errOut, "chaos:", err)
+		return exitSetUp
+	}
+	redis.SetLogger(quiet{}) // connections fail all the time here
+	o.progress = func(format string, args ...any) { fmt.Fprintf(errOut, format+"\n", args...) }
+	results, err := check(ctx, chosen, o)
+	if err != nil {
+		fmt.Fprintln(errOut, "chaos:", err)
+		return exitSetUp
+	}
+	table(out, results)
+	evidence(out, results)
+	fmt.Fprintf(out, "\nseed %d\n", o.seed)
+	if o.json != "" {
+		s := summary{
+			Date: time.Now().UTC(), Command: "go run ./cmd/chaos " + strings.Join(args, " "),
+			Replicas: o.replicas, Clients: o.clients, Rate: o.rate, Results: results,
+		}
+		if err := writeJSON(o.json, s); err != nil {
+			fmt.Fprintln(errOut, "chaos:", err)
+			return exitSetUp
+		}
+	}
+	return exitCode(results)
+}
+
+// quiet is a logger that says nothing.
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
+
+func exitCode(results []result) int {
+	code := exitPassed
+	for _, r := range results {
+		switch r.Verdict {
+		case violated:
+			return exitViolated
+		case failed:
+			code = exitSetUp
+		}
+	}
+	return code
+}
+
+// check builds the gateway once and runs the scenarios one after the other.
+func check(ctx context.Context, chosen []scenario, o options) ([]result, error) {
+	if _, err := find("redis-server"); err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "chaos-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(dir) // succeeds only if nothing was kept
+	binary, err := filepath.Abs(o.gateway)
+	if err != nil {
+		return nil, err
+	}
+	if o.gateway == "" {
+		o.progress("building the gateway")
+		if binary, err = buildGateway(ctx, dir, o.tags); err != nil {
+			return nil, err
+		}
+		defer os.Remove(binary)
+	}
+	o.progress("seed %d, %d scenarios of %v s, logs in %s", o.seed, len(chosen), o.seconds, dir)
+	var results []result
+	for _, s := range chosen {
+		if ctx.Err() != nil {
+			return nil, errors.New("interrupted")
+		}
+		r := runAndJudge(ctx, s, o, binary, filepath.Join(dir, s.name))
+		o.progress("%s: %s %s", s.name, r.Verdict, r.Why)
+		results = append(results, r)
+	}
+	return results, nil
+}
+
+// runAndJudge runs one scenario in a folder of its own, which stays if there is something to look into.
+func runAndJudge(ctx context.Context, s scenario, o options, gateway, dir string) result {
+	out := result{Scenario: s.name, Seconds: o.seconds, Seed: o.seed, Verdict: passes}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		out.Verdict, out.Why = failed, err.Error()
+		return out
+	}
+	o.progress("%s: %s", s.name, s.about)
+	seen, err := runScenario(ctx, s, o, gateway, dir)
+	switch {
+	case errors.Is(err, errMissing) && o.scenario == "all" && os.Getenv("CI") == "":
+		out.Verdict, out.Why = leftOut, err.Error()
+	case err != nil:
+		out.Verdict, out.Why, out.Logs = failed, err.Error(), dir
+		return out
+	default:
+		out.verdict = judge(seen)
+		if !out.passed() {
+			out.Verdict, out.Logs = violated, dir
+			if err := writeJSON(filepath.Join(dir, "record.json"), seen); err != nil {
+				out.Why = err.Error()
+			}
+			return out
+		}
+	}
+	if o.keep {
+		out.Logs = dir
+	} else if err := os.RemoveAll(dir); err != nil {
+		out.Why = err.Error()
+	}
+	return out
+}

@@ -1,0 +1,263 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// ledger is what the publishers know about their publishes.
+type ledger struct {
+	mu        sync.Mutex
+	publishes []publish // guarded by mu
+}
+
+func (l *ledger) add(p publish) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.publishes = append(l.publishes, p)
+}
+
+func (l *ledger) all() []publish {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]publish(nil), l.publishes...)
+}
+
+// sender gives one publish away and fills in what came of it. It returns when that is known or cannot be.
+type sender interface {
+	send(ctx context.Context, p *publish)
+}
+
+// publisher sends numbered payloads to one channel, one after the other.
+type publisher struct {
+	name    string
+	channel string
+	sender  sender
+	raw     bool
+	every   time.Duration
+	padding string
+	limit   int // payloads at most; 0: no limit
+	ledger  *ledger
+	now     func() time.Duration
+}
+
+// twiceEvery says which payloads are published a second time, byte for byte.
+const twiceEvery = 10
+
+// run publishes until it is told to stop; the publish under way is finished then. ctx ends it at once.
+func (p *publisher) run(ctx context.Context, stop <-chan struct{}) {
+	tick := time.NewTicker(p.every)
+	defer tick.Stop()
+	for n := 1; p.limit == 0 || n <= p.limit; n++ {
+		select {
+		case <-stop:
+			return
+		case <-tick.C:
+		}
+		p.one(ctx, n)
+		if n%twiceEvery == 0 {
+			p.one(ctx, n)
+		}
+	}
+}
+
+func (p *publisher) one(ctx context.Context, n int) {
+	out := publish{
+		Publisher: p.name, Channel: p.channel, Raw: p.raw,
+		Token: fmt.Sprintf("chaos/%s/%s/%d", p.name, p.channel, n),
+	}
+	if p.channel != notifications {
+		out.Body = p.payload(out.Token, n)
+		if !p.raw && n%5 == 0 {
+			out.Type = "note"
+		}
+	}
+	out.First = p.now()
+	p.sender.send(ctx, &out)
+	p.ledger.add(out)
+}
+
+// notifications is the one typed channel that is used as a check beside the general ones.
+const notifications = "notifications"
+
+// payload is JSON with what is easily broken on the way; every fourth raw message is plain text with line breaks.
+func (p *publisher) payload(token string, n int) string {
+	if p.raw && n%4 == 0 {
+		text, _ := json.Marshal(token + " plain text,\r\ntwo lines\u2028three: \"\\ äöü 漢字\n" + p.padding)
+		return compact(text)
+	}
+	body, _ := json.Marshal(map[string]any{
+		"token": token, "n": n, "text": "line\nbreak \u2029 <b>&amp;</b>", "big": json.Number("9007199254740993"),
+		"one": json.Number("1.0"), "list": []any{nil, true, "data: x\n\nid: 1"}, "none": []any{}, "pad": p.padding,
+	})
+	return compact(body)
+}
+
+// poster publishes by POST. It repeats a publish with its key until the gateway answers, on one target
+// after the other, like a careful worker.
+type poster struct {
+	targets *targets
+	turn    int
+	run     string // makes keys of different runs differ
+	serial  int
+	name    string
+	http    *http.Client
+	now     func() time.Duration
+	odd     func(what string) // reports an answer no publisher should get
+}
+
+const (
+	postTimeout = time.Second
+	postGiveUp  = 30 * time.Second
+	postPause   = 100 * time.Millisecond
+)
+
+func (s *poster) send(ctx context.Context, p *publish) {
+	path, body := "/api/channels/"+p.Channel+"/events", map[string]any{"data": json.RawMessage(p.Body)}
+	if p.Type != "" {
+		body["type"] = p.Type
+	}
+	if p.Channel == notifications {
+		path, body = "/api/notifications/create", map[string]any{"type": "info", "title": "chaos", "message": p.Token}
+	}
+	s.serial++
+	key := fmt.Sprintf("%s-%s-%d", s.run, s.name, s.serial)
+	s.repeat(ctx, http.MethodPost, path, key, body, func(began time.Duration, answer []byte) {
+		var created struct{ ID string }
+		if json.Unmarshal(answer, &created) != nil || created.ID == "" {
+			s.odd(fmt.Sprintf("POST %s: 2xx without an id: %.100s", path, answer))
+			return
+		}
+		p.Last, p.Answered, p.Outcome, p.ID = began, s.now(), acknowledged, created.ID
+	})
+}
+
+// repeat makes a call until it is answered 2xx, or gives up. It reports success through done.
+func (s *poster) repeat(ctx context.Context, method, path, key string, body any, done func(time.Duration, []byte)) {
+	ctx, cancel := context.WithTimeout(ctx, postGiveUp)
+	defer cancel()
+	encoded, _ := json.Marshal(body)
+	for ctx.Err() == nil {
+		began := s.now()
+		status, answer := s.attempt(ctx, method, path, key, encoded)
+		switch {
+		case status >= 200 && status < 300:
+			done(began, answer)
+			return
+		case status >= 400 && status < 500 && status != http.StatusConflict && status != http.StatusTooManyRequests:
+			s.odd(fmt.Sprintf("%s %s: %d %.200s", method, path, status, answer))
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(postPause):
+		}
+	}
+}
+
+// attempt makes a call once; status 0 means no answer.
+func (s *poster) attempt(ctx context.Context, method, path, key string, body []byte) (status int, answer []byte) {
+	request, err := http.NewRequestWithContext(ctx, method, s.targets.pick(s.turn)+path, bytes.NewReader(body))
+	s.turn++
+	if err != nil {
+		return 0, nil
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Idempotency-Key", key)
+	response, err := s.http.Do(request)
+	if err != nil {
+		return 0, nil
+	}
+	defer response.Body.Close()
+	answer, err = io.ReadAll(io.LimitReader(response.Body, 1<<20))
+	if err != nil {
+		return 0, nil
+	}
+	return response.StatusCode, answer
+}
+
+// rawSender publishes by PUBLISH, once: a PUBLISH has no key, so it must not be repeated.
+type rawSender struct {
+	redis *redis.Client
+	now   func() time.Duration
+}
+
+func (s *rawSender) send(ctx context.Context, p *publish) {
+	message := p.Body
+	if p.Channel == notifications {
+		message = `{"type":"info","title":"chaos","message":"` + p.Token + `"}`
+	} else if text := ""; json.Unmarshal([]byte(p.Body), &text) == nil {
+		message = text // plain text: what arrives is its JSON string
+	}
+	p.Last = p.First
+	receivers, err := s.redis.Publish(ctx, p.Channel, message).Result()
+	switch {
+	case err != nil: // perhaps taken, perhaps not
+	case receivers == 0:
+		p.Outcome, p.Answered = refused, s.now()
+	default:
+		p.Outcome, p.Answered, p.Receivers = acknowledged, s.now(), receivers
+	}
+}
+
+// newRedis makes a client that sends every command at most once and gives up quickly.
+func newRedis(addr string) *redis.Client {
+	return redis.NewClient(&redis.Options{
+		Addr: addr, MaxRetries: -1, DialerRetries: 1, PoolSize: 16,
+		DialTimeout: time.Second, ReadTimeout: postTimeout, WriteTimeout: postTimeout,
+		PipelinePoolSize: -1, DisableIdentity: true, ContextTimeoutEnabled: true,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	})
+}
+
+// taskWorker reports the progress of one task and takes it to its end.
+type taskWorker struct {
+	poster *poster
+	id     string
+}
+
+// begin creates the task.
+func (t *taskWorker) begin(ctx context.Context) error {
+	t.poster.repeat(ctx, http.MethodPost, "/api/tasks", t.poster.run+"-task", map[string]any{"taskName": "chaos"},
+		func(_ time.Duration, answer []byte) {
+			var created struct{ TaskID string }
+			if json.Unmarshal(answer, &created) == nil {
+				t.id = created.TaskID
+			}
+		})
+	if t.id == "" {
+		return fmt.Errorf("no task could be created")
+	}
+	return nil
+}
+
+// run reports a little more progress at intervals until it is told to stop; the rest comes with finish.
+func (t *taskWorker) run(ctx context.Context, stop <-chan struct{}, every time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for percent := 1; percent < 100; percent++ {
+		select {
+		case <-stop:
+			return
+		case <-tick.C:
+		}
+		t.report(ctx, percent, "processing")
+	}
+}
+
+func (t *taskWorker) finish(ctx context.Context) { t.report(ctx, 100, "completed") }
+
+func (t *taskWorker) report(ctx context.Context, percent int, status string) {
+	key := fmt.Sprintf("%s-task-%d", t.poster.run, percent)
+	t.poster.repeat(ctx, http.MethodPut, "/api/tasks/"+t.id+"/progress", key,
+		map[string]any{"progress": percent, "status": status}, func(time.Duration, []byte) {})
+}

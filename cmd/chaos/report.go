@@ -1,0 +1,122 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// result is one scenario's line of the report.
+type result struct {
+	Scenario string  `json:"scenario"`
+	Seconds  float64 `json:"seconds"`
+	Seed     uint64  `json:"seed"`
+	Verdict  string  `json:"verdict"` // pass, violated, skipped or error
+	Why      string  `json:"why,omitempty"`
+	Logs     string  `json:"logs,omitempty"`
+	verdict
+}
+
+// Verdicts.
+const (
+	passes   = "pass"
+	violated = "VIOLATED"
+	leftOut  = "skipped"
+	failed   = "ERROR"
+)
+
+// table writes the results as a Markdown table that also reads well on a terminal.
+func table(w io.Writer, results []result) {
+	rows := [][]string{{
+		"scenario", "events", "deliveries", "reconnects", "repeats", "silent holes", "announced gaps", "reorderings",
+		"lost", "stored twice", "worst recovery", "verdict",
+	}}
+	for _, r := range results {
+		row := []string{r.Scenario}
+		if r.Verdict == leftOut || r.Verdict == failed {
+			for len(row) < len(rows[0])-1 {
+				row = append(row, "–")
+			}
+		} else {
+			for _, n := range []int{
+				r.Events, r.Deliveries, r.Reconnects, r.Counts[repeat], r.Counts[silentHole] + r.Counts[skipped], r.Gaps,
+				r.Counts[reordering], r.Counts[lost], r.Counts[doubled],
+			} {
+				row = append(row, fmt.Sprint(n))
+			}
+			row = append(row, fmt.Sprintf("%.1f s", r.Worst.Seconds()))
+		}
+		rows = append(rows, append(row, r.Verdict))
+	}
+	widths := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	line := func(row []string) {
+		for i, cell := range row {
+			space := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
+			if i == 0 || i == len(row)-1 {
+				fmt.Fprintf(w, "| %s%s ", cell, space)
+			} else {
+				fmt.Fprintf(w, "| %s%s ", space, cell)
+			}
+		}
+		fmt.Fprintln(w, "|")
+	}
+	line(rows[0])
+	for i, width := range widths {
+		if i == 0 || i == len(widths)-1 {
+			fmt.Fprintf(w, "| %s ", strings.Repeat("-", width))
+		} else {
+			fmt.Fprintf(w, "| %s: ", strings.Repeat("-", width-1))
+		}
+	}
+	fmt.Fprintln(w, "|")
+	for _, row := range rows[1:] {
+		line(row)
+	}
+}
+
+// evidence writes what is behind each verdict that is not a pass.
+func evidence(w io.Writer, results []result) {
+	for _, r := range results {
+		if r.Verdict == passes {
+			continue
+		}
+		fmt.Fprintf(w, "\n%s: %s %s\n", r.Scenario, r.Verdict, r.Why)
+		shown := map[string]int{}
+		for _, v := range r.Evidence {
+			shown[v.Kind]++
+			fmt.Fprintf(w, "  %s (%d of %d): %s %s at %.3f s: %s\n",
+				v.Kind, shown[v.Kind], r.Counts[v.Kind], v.Who, v.Channel, v.At.Seconds(), v.Detail)
+		}
+		if r.Logs != "" {
+			fmt.Fprintf(w, "  logs and record: %s\n", r.Logs)
+		}
+	}
+}
+
+// writeJSON writes a value for programs.
+func writeJSON(path string, v any) error {
+	out, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(out, '\n'), 0o644)
+}
+
+// summary is the whole report as JSON.
+type summary struct {
+	Date     time.Time `json:"date"`
+	Command  string    `json:"command"`
+	Replicas int       `json:"replicas"`
+	Clients  int       `json:"clients"`
+	Rate     float64   `json:"rate"`
+	Results  []result  `json:"results"`
+}

@@ -1,0 +1,274 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// streamHead is all that the floor program says before the frames. The body ends with the connection.
+const streamHead = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n\r\nretry: 3000\n\n"
+
+// Tags in the floor's epoll set, in place of a connection's descriptor.
+const (
+	floorControl = -1
+	floorListen  = -2
+)
+
+// floor is the cheapest program that delivers an event to each client by itself: one thread, one write(2) of a ready
+// frame per delivery, nothing else. It has no Redis, no history, no positions, no heartbeats, no limits, and it gives up
+// if a client does not keep up. A server that does not join deliveries together can't be cheaper.
+type floor struct {
+	epoll    int
+	listener int
+	clients  []int32       // descriptors of all streams
+	places   map[int32]int // in clients, by descriptor
+	own      map[int]int32 // descriptor by channel, for the streams of one client's channel
+	heads    map[int32][]byte
+	input    []byte // of the control pipe: records not whole yet
+	buffer   []byte
+}
+
+// runFloor is the role floor: it serves until in ends.
+func runFloor(in *os.File, out io.Writer) error {
+	// One thread, and no garbage collector: nothing is allocated per delivery, and little per connection.
+	runtime.GOMAXPROCS(1)
+	runtime.LockOSThread()
+	debug.SetGCPercent(-1)
+
+	f := &floor{
+		places: make(map[int32]int), own: make(map[int]int32), heads: make(map[int32][]byte),
+		buffer: make([]byte, 64<<10),
+	}
+	var err error
+	if f.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return fmt.Errorf("make an epoll set: %w", err)
+	}
+	address, err := f.listen()
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	control := int(in.Fd())
+	if err := errors.Join(
+		unix.SetNonblock(control, true),
+		f.watch(unix.EPOLL_CTL_ADD, control, floorControl, unix.EPOLLIN),
+		f.watch(unix.EPOLL_CTL_ADD, f.listener, floorListen, unix.EPOLLIN),
+	); err != nil {
+		return err
+	}
+	if err := sayAddress(out, address); err != nil {
+		return err
+	}
+	return f.run(control)
+}
+
+// listen binds a free loopback port.
+func (f *floor) listen() (address string, err error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return "", err
+	}
+	f.listener = fd
+	// Connections inherit it. Without it the kernel would join small writes while others are not acknowledged yet, which
+	// is cheaper but late; net/http sets it too.
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
+		return "", err
+	}
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		return "", err
+	}
+	if err := unix.Listen(fd, 4096); err != nil {
+		return "", err
+	}
+	bound, err := unix.Getsockname(fd)
+	if err != nil {
+		return "", err
+	}
+	return "127.0.0.1:" + strconv.Itoa(bound.(*unix.SockaddrInet4).Port), nil
+}
+
+func (f *floor) watch(op, fd int, tag int32, events uint32) error {
+	return unix.EpollCtl(f.epoll, op, fd, &unix.EpollEvent{Events: events, Fd: tag})
+}
+
+func (f *floor) run(control int) error {
+	ready := make([]unix.EpollEvent, 1024)
+	for {
+		n, err := unix.EpollWait(f.epoll, ready, -1)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("wait: %w", err)
+		}
+		for _, e := range ready[:max(n, 0)] {
+			switch {
+			case e.Fd == floorListen:
+				err = f.accept()
+			case e.Fd == floorControl:
+				err = f.deliver(control)
+			case f.heads[e.Fd] != nil:
+				err = f.request(e.Fd)
+			default:
+				f.drop(e.Fd) // a client has nothing more to say than that it goes
+			}
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// accept takes all connections that wait.
+func (f *floor) accept() error {
+	for {
+		fd, _, err := unix.Accept4(f.listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ECONNABORTED) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("accept: %w", err)
+		}
+		f.heads[int32(fd)] = []byte{}
+		if err := f.watch(unix.EPOLL_CTL_ADD, fd, int32(fd), unix.EPOLLIN|unix.EPOLLRDHUP); err != nil {
+			return err
+		}
+	}
+}
+
+// request reads a request; when all of it has come the stream begins.
+func (f *floor) request(fd int32) error {
+	n, err := unix.Read(int(fd), f.buffer)
+	if err != nil || n == 0 {
+		f.drop(fd)
+		return nil
+	}
+	head := append(f.heads[fd], f.buffer[:n]...)
+	f.heads[fd] = head
+	if !bytes.HasSuffix(head, []byte("\r\n\r\n")) {
+		return nil
+	}
+	delete(f.heads, fd)
+	if channel := requested(head); channel != sharedChannel {
+		f.own[channel] = fd
+	}
+	f.places[fd] = len(f.clients)
+	f.clients = append(f.clients, fd)
+	return f.write(fd, []byte(streamHead))
+}
+
+// requested returns the channel that a request is for: the number its path ends with, or the shared one.
+func requested(head []byte) int {
+	_, path, _ := bytes.Cut(head, []byte{' '})
+	path, _, _ = bytes.Cut(path, []byte{' '})
+	channel, err := strconv.Atoi(string(path[bytes.LastIndexByte(path, '-')+1:]))
+	if err != nil {
+		return sharedChannel
+	}
+	return channel
+}
+
+// drop forgets a client that has gone.
+func (f *floor) drop(fd int32) {
+	if i, ok := f.places[fd]; ok {
+		last := f.clients[len(f.clients)-1]
+		f.clients[i], f.places[last] = last, i
+		f.clients = f.clients[:len(f.clients)-1]
+		delete(f.places, fd)
+	}
+	delete(f.heads, fd)
+	_ = unix.Close(int(fd)) // it leaves the epoll set by that
+}
+
+// deliver reads events from the control pipe and writes each to those it is for. It returns io.EOF when there will be
+// no more.
+func (f *floor) deliver(control int) error {
+	n, err := unix.Read(control, f.buffer)
+	switch {
+	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
+		return nil
+	case err != nil:
+		return fmt.Errorf("standard input: %w", err)
+	case n == 0:
+		return io.EOF
+	}
+	f.input = append(f.input, f.buffer[:n]...)
+	at := 0
+	for {
+		channel, frame, size := parseRecord(f.input[at:])
+		if size == 0 {
+			break
+		}
+		at += size
+		if channel != sharedChannel {
+			if err := f.write(f.own[channel], frame); err != nil {
+				return err
+			}
+			continue
+		}
+		for _, fd := range f.clients {
+			if err := f.write(fd, frame); err != nil {
+				return err
+			}
+		}
+	}
+	f.input = append(f.input[:0], f.input[at:]...)
+	return nil
+}
+
+// write is one write(2). It goes around Go's scheduler, which has nothing else to run: what it would cost is not the
+// floor's.
+func (f *floor) write(fd int32, b []byte) error {
+	n, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
+	switch {
+	case errno == unix.EPIPE, errno == unix.ECONNRESET:
+		return nil // it is gone; its hang-up is about to be read
+	case errno != 0:
+		return fmt.Errorf("write to a client: %w", errno)
+	case int(n) < len(b):
+		return errors.New("write to a client: it is too slow")
+	}
+	return nil
+}
+
+// --- what floor and naive have in common ------------------------------------------------------------------------------
+
+// recordHead is the length of what precedes a frame on the control pipe: its channel and its length.
+const recordHead = 8
+
+// appendRecord appends an event as it is handed to floor and naive.
+func appendRecord(dst []byte, channel int, frame []byte) []byte {
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(int32(channel)))
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(frame)))
+	return append(dst, frame...)
+}
+
+// parseRecord returns the first record of b and its size, which is 0 if it is not whole.
+func parseRecord(b []byte) (channel int, frame []byte, size int) {
+	if len(b) < recordHead {
+		return 0, nil, 0
+	}
+	channel = int(int32(binary.LittleEndian.Uint32(b)))
+	size = recordHead + int(binary.LittleEndian.Uint32(b[4:]))
+	if len(b) < size {
+		return 0, nil, 0
+	}
+	return channel, b[recordHead:size], size
+}
+
+// sayAddress tells the load command where a server listens.
+func sayAddress(out io.Writer, address string) error {
+	_, err := fmt.Fprintln(out, address)
+	return err
+}

@@ -1,0 +1,163 @@
+package gateway
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tmaxmax/go-sse"
+
+	"sluice/pubsub"
+	"sluice/store"
+)
+
+var (
+	_ pubsub.Encoder = plainEncoder{}
+	_ pubsub.Encoder = envelopeEncoder{}
+)
+
+// someEvent has the position 7-000000000g.
+func someEvent(channel, typ, data string) store.Event {
+	p, err := store.ParsePosition("7-000000000g")
+	if err != nil {
+		panic(err)
+	}
+	return store.Event{Channel: channel, Position: p, Time: 1234, Type: typ, Data: []byte(data)}
+}
+
+func TestFramesAreExactlyTheseBytes(t *testing.T) {
+	final := someEvent("progress:t1", "completed", `{"progress":100}`)
+	final.Final = true
+	id := []byte("7-000000000g")
+	for _, test := range []struct{ name, got, want string }{
+		{
+			"an event of a channel with a shape goes to onmessage",
+			string(plainEncoder{}.Event(nil, id, someEvent("notifications", "info", `{"a":1}`))),
+			"id: 7-000000000g\ndata: {\"a\":1}\n\n",
+		},
+		{
+			"an event of a general channel has its type",
+			string(plainEncoder{}.Event(nil, id, someEvent("orders", "paid", `{"a":1}`))),
+			"id: 7-000000000g\nevent: paid\ndata: {\"a\":1}\n\n",
+		},
+		{
+			"an event of a general channel without a type goes to onmessage",
+			string(plainEncoder{}.Event(nil, id, someEvent("orders", "", `"x"`))),
+			"id: 7-000000000g\ndata: \"x\"\n\n",
+		},
+		{
+			"the id of a final event says so",
+			string(plainEncoder{}.Event(nil, id, final)),
+			"id: 7-000000000g-end\ndata: {\"progress\":100}\n\n",
+		},
+		{
+			"an envelope says what the event is",
+			string(envelopeEncoder{}.Event(nil, []byte("mAAAA"), someEvent("orders", "paid", `{"a":1}`))),
+			"id: mAAAA\ndata: {\"channel\":\"orders\",\"id\":\"7-000000000g\",\"type\":\"paid\",\"time\":1234,\"data\":{\"a\":1}}\n\n",
+		},
+		{
+			"a gap notice",
+			string(plainEncoder{}.Gap(nil, id, "orders", store.Trimmed)),
+			"id: 7-000000000g\nevent: gap\ndata: {\"channel\":\"orders\",\"reason\":\"trimmed\"}\n\n",
+		},
+		{
+			"a gap notice on a stream of several channels",
+			string(envelopeEncoder{}.Gap(nil, []byte("mAAAA"), "orders", store.Unknown)),
+			"id: mAAAA\nevent: gap\ndata: {\"channel\":\"orders\",\"reason\":\"unknown\"}\n\n",
+		},
+		{"a position", string(plainEncoder{}.Position(nil, id)), "id: 7-000000000g\n\n"},
+		{"a position of several channels", string(envelopeEncoder{}.Position(nil, []byte("mAAAA"))), "id: mAAAA\n\n"},
+		{"a reconnection time", string(appendRetry(nil, 1500*time.Millisecond, false)), "retry: 1500\n"},
+		{"a reconnection time alone", string(appendRetry(nil, 1500*time.Millisecond, true)), "retry: 1500\n\n"},
+		{"a value", string(jsonFrame(map[string]string{"message": "Hi"})), "data: {\"message\":\"Hi\"}\n\n"},
+		{"a heartbeat is a comment", heartbeatFrame, ": heartbeat\n\n"},
+		{
+			"frames are appended",
+			string(plainEncoder{}.Position(plainEncoder{}.Position([]byte("x"), id), id)),
+			"xid: 7-000000000g\n\nid: 7-000000000g\n\n",
+		},
+		{"several lines", string(appendData(nil, []byte("a\nb\r\nc\rd"))), "data: a\ndata: b\ndata: c\ndata: d\n"},
+		{"empty data", string(appendData(nil, nil)), "data: \n"},
+	} {
+		if test.got != test.want {
+			t.Errorf("%s:\n got %q\nwant %q", test.name, test.got, test.want)
+		}
+	}
+}
+
+// FuzzNothingEscapesItsFrame encodes an event between two others and reads all of it with a parser that is not ours.
+// Whatever is in the event, three events come out, and the one in the middle is the one that went in.
+func FuzzNothingEscapesItsFrame(f *testing.F) {
+	for _, data := range []string{
+		`{"a":1}`, ``, ` `, "\n", "\r", "\r\n", "\n\n", "a\n\nid: 9-evil\nevent: gap\ndata: x\n\n", "a\rdata: b\r\revent: x",
+		"\x00", "data: x", ": comment", "\ufeff{}", "\u2028\u2029\u0085", "\xff\xfe", "{\n  \"a\": 1\n}", "\"\\n\"", "  two spaces",
+	} {
+		f.Add([]byte(data), "paid", "orders", false)
+		f.Add([]byte(data), "", "progress:t1", true)
+		f.Add([]byte(`1`), data, "orders", false)
+		f.Add([]byte(`1`), "paid", data, false)
+	}
+	f.Fuzz(func(t *testing.T, data []byte, typ, channel string, final bool) {
+		if store.CheckType(typ) != nil || store.CheckChannel(channel) != nil {
+			t.Skip() // no event has such a type or channel: TestNoTypeOrChannelCanHoldALineEnd
+		}
+		e := someEvent(channel, typ, string(data))
+		e.Final = final
+		lines := strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(string(data))
+		middle := between(t, func(dst []byte) []byte { return plainEncoder{}.Event(dst, []byte(e.ID()), e) })
+		wantID, wantType := e.ID(), typ
+		if final {
+			wantID += store.EndMark
+		}
+		if store.Typed(channel) {
+			wantType = ""
+		}
+		if middle.Data != lines || middle.LastEventID != wantID || middle.Type != wantType {
+			t.Errorf("plain: got %+v, want data %q, id %q, type %q", middle, lines, wantID, wantType)
+		}
+
+		middle = between(t, func(dst []byte) []byte { return envelopeEncoder{}.Event(dst, []byte("mAAAA"), e) })
+		head := `{"channel":"` + channel + `","id":"` + e.ID() + `","type":"` + typ + `","time":1234,"data":`
+		if want := head + lines + "}"; middle.Data != want || middle.LastEventID != "mAAAA" || middle.Type != "" {
+			t.Errorf("envelope: got %+v, want data %q", middle, want)
+		}
+
+		middle = between(t, func(dst []byte) []byte { return plainEncoder{}.Gap(dst, []byte("mAAAA"), channel, store.Reset) })
+		if want := `{"channel":"` + channel + `","reason":"reset"}`; middle.Data != want || middle.Type != "gap" {
+			t.Errorf("gap: got %+v, want data %q", middle, want)
+		}
+	})
+}
+
+// between returns the event that frame makes, having put it between two known ones.
+func between(t *testing.T, frame func(dst []byte) []byte) sse.Event {
+	t.Helper()
+	wire := frame([]byte("id: first\ndata: before\n\n"))
+	wire = append(wire, "id: last\ndata: after\n\n"...)
+	var all []sse.Event
+	for e, err := range sse.Read(bytes.NewReader(wire), &sse.ReadConfig{MaxEventSize: 1 << 20}) {
+		if err != nil && !errors.Is(err, io.EOF) {
+			t.Fatalf("wire %q: %v", wire, err)
+		}
+		all = append(all, e)
+	}
+	first, last := sse.Event{LastEventID: "first", Data: "before"}, sse.Event{LastEventID: "last", Data: "after"}
+	if len(all) != 3 || all[0] != first || all[2] != last {
+		t.Fatalf("wire %q has the events %+v; want three, the first and last untouched", wire, all)
+	}
+	return all[1]
+}
+
+func TestNoTypeOrChannelCanHoldALineEnd(t *testing.T) {
+	for _, bad := range []string{"\n", "\r", "\x00", ":\n", "a\nb", "a\rb", "a b", `a"b`, `a\b`, "é", "\u2028", "\xff"} {
+		if store.CheckType(bad) == nil {
+			t.Errorf("type %q is taken", bad)
+		}
+		if store.CheckChannel(bad) == nil {
+			t.Errorf("channel %q is taken", bad)
+		}
+	}
+}
