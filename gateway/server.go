@@ -30,7 +30,7 @@ type Config struct {
 	DrainTime       time.Duration // over which streams are closed at the end
 	AdmitRate       int           // new streams per second
 	CORSOrigins     []string
-	FeedBytes       int
+	Writer          string // WriterAuto, WriterEpoll or WriterGoroutine; empty: WriterAuto
 }
 
 // Server answers HTTP. It is safe for concurrent use.
@@ -52,6 +52,7 @@ type Server struct {
 	drain    context.Context // ends when the streams shall end
 	endAll   context.CancelFunc
 	streams  openStreams
+	loops    *loops // nil: a goroutine for every stream
 }
 
 // New returns a Server on a broker and a store that stay the caller's.
@@ -146,6 +147,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.echo.Serv
 func (s *Server) Serve(l net.Listener) error {
 	stop := s.clock.run()
 	defer stop()
+	if err := s.startLoops(); err != nil {
+		return err
+	}
 	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
@@ -157,11 +161,14 @@ func (s *Server) Serve(l net.Listener) error {
 func (s *Server) Shutdown(ctx context.Context) error {
 	began := time.Now()
 	s.draining.Store(true)
+	ended := s.streams.end() // before any is told to end: none may open behind our back
 	s.endAll()
+	s.loops.drain(s.cfg.DrainTime)
 	select {
-	case <-s.streams.end():
+	case <-ended:
 	case <-ctx.Done():
 	}
+	s.loops.close()
 	patience, cancel := context.WithTimeout(ctx, time.Until(began.Add(s.cfg.DrainTime)))
 	s.tasks.wait(patience)
 	cancel()

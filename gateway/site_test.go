@@ -16,6 +16,7 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 	"github.com/redis/go-redis/v9/maintnotifications"
 	"github.com/tmaxmax/go-sse"
 
@@ -41,6 +42,9 @@ type site struct {
 func serve(t *testing.T, cfg gateway.Config, test func(t *testing.T, s *site)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
+		// The bubble's time runs on while anything ticks, so a test that hangs would spin. The panic shows where.
+		hanging := time.AfterFunc(time.Hour, func() { panic(t.Name() + " hangs") })
+		t.Cleanup(func() { hanging.Stop() })
 		s := newSite(t, cfg)
 		s.waitReady()
 		test(t, s)
@@ -50,9 +54,8 @@ func serve(t *testing.T, cfg gateway.Config, test func(t *testing.T, s *site)) {
 // newSite starts a gateway; it may not be ready yet.
 func newSite(t *testing.T, cfg gateway.Config) *site {
 	t.Helper()
-	cfg.Replica = "replica-1"
+	cfg.Replica, cfg.Writer = "replica-1", gateway.WriterGoroutine // sockets and bubbles do not go together
 	cfg.MaxBodyBytes = max(cfg.MaxBodyBytes, 4096)
-	cfg.FeedBytes = max(cfg.FeedBytes, 1<<20)
 	if cfg.Heartbeat == 0 {
 		cfg.Heartbeat = 30 * time.Second
 	}
@@ -61,6 +64,7 @@ func newSite(t *testing.T, cfg gateway.Config) *site {
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 
+	logging.Disable() // go-redis's own, of each failed connection
 	s := &site{t: t, mini: miniredis.NewMiniRedis(), front: newPipes()}
 	s.mini.ClockTTL(true)
 	s.back = &wires{mini: s.mini}
@@ -71,7 +75,6 @@ func newSite(t *testing.T, cfg gateway.Config) *site {
 	})
 	events := store.New(s.rdb, store.Config{HistorySize: 5, HistoryTTL: time.Hour})
 	broker := pubsub.NewBroker(s.rdb, events, pubsub.Config{
-		Replica: cfg.Replica, MaxPayload: int(cfg.MaxBodyBytes), FeedBytes: cfg.FeedBytes,
 	}, log)
 	s.server = gateway.New(broker, events, cfg, log)
 
@@ -353,19 +356,24 @@ func newPipes() *pipes {
 	p.client = &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true, // each request has a connection, so that each can come from an address of its own
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			ours, theirs := net.Pipe()
 			peer, _ := ctx.Value(peerKey{}).(string)
-			select {
-			case p.accepted <- pipe{theirs, peer}:
-				return ours, nil
-			case <-p.done:
-				return nil, errors.New("connection refused")
-			case <-ctx.Done():
-				return nil, ctx.Err()
-			}
+			return p.dial(ctx, peer)
 		},
 	}}
 	return p
+}
+
+// dial connects as a client at the address peer.
+func (p *pipes) dial(ctx context.Context, peer string) (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	select {
+	case p.accepted <- pipe{theirs, peer}:
+		return ours, nil
+	case <-p.done:
+		return nil, errors.New("connection refused")
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 func (p *pipes) closeIdle() { p.client.CloseIdleConnections() }

@@ -146,8 +146,8 @@ func number(parameter, text string, most int) (int, error) {
 	return n, nil
 }
 
-// stream does what all streams have in common: may this client have one, where does it start, and the headers. What
-// follows is the writer's.
+// stream does what all streams have in common: may this client have one, where does it start, and the headers. Then
+// it hands the stream to a writer, which calls done when it is over.
 func (s *Server) stream(c echo.Context, open func(context.Context) (*pubsub.Stream, error)) error {
 	if s.draining.Load() {
 		return s.comeBack(c, errDraining)
@@ -156,34 +156,47 @@ func (s *Server) stream(c echo.Context, open func(context.Context) (*pubsub.Stre
 	if !ok {
 		return errTooMany
 	}
-	defer release()
+	st, err := s.admitted(c, open)
+	if err != nil {
+		release()
+		return s.comeBack(c, refusalOf(err))
+	}
+	if st.Finished || st.Fresh && strings.HasSuffix(lastEventID(c), store.EndMark) {
+		st.Close()
+		release()
+		return c.NoContent(http.StatusNoContent) // tells EventSource to stop (WHATWG HTML 9.2.3)
+	}
+	if !s.streams.open() {
+		st.Close()
+		release()
+		return s.comeBack(c, errDraining)
+	}
+	s.metrics.opened.Inc()
+	done := func(reason error) {
+		st.Close()
+		release()
+		s.metrics.closed.WithLabelValues(closeReason(reason)).Inc()
+		s.streams.close()
+	}
+	setStreamHeaders(c.Response().Header())
+	first := append(appendRetry(make([]byte, 0, len(st.Start)+32), s.retry(), false), st.Start...)
+	st.Start = nil // it may be large, and the stream long
+	s.carry(c, carried{feed: st.Feed, cursor: st.Cursor, first: first, done: done})
+	return nil
+}
+
+// admitted opens a stream, once the door has room.
+func (s *Server) admitted(c echo.Context, open func(context.Context) (*pubsub.Stream, error)) (*pubsub.Stream, error) {
 	ctx, cancel := context.WithTimeout(c.Request().Context(), openTimeout)
 	defer cancel()
 	if s.admit != nil {
 		patient, stop := context.WithTimeout(ctx, admitPatience)
-		err := s.admit.Wait(patient)
-		stop()
-		if err != nil {
-			return s.comeBack(c, errCrowded)
+		defer stop()
+		if s.admit.Wait(patient) != nil {
+			return nil, errCrowded
 		}
 	}
-	st, err := open(ctx)
-	if err != nil {
-		return s.comeBack(c, refusalOf(err))
-	}
-	defer st.Close()
-	if st.Finished || st.Fresh && strings.HasSuffix(lastEventID(c), store.EndMark) {
-		return c.NoContent(http.StatusNoContent) // tells EventSource to stop (WHATWG HTML 9.2.3)
-	}
-	if !s.streams.open() {
-		return s.comeBack(c, errDraining)
-	}
-	defer s.streams.close()
-	s.metrics.opened.Inc()
-	err = s.write(c, st)
-	s.metrics.closed.WithLabelValues(closeReason(err)).Inc()
-	s.log.Debug("stream closed", "reason", err)
-	return nil
+	return open(ctx)
 }
 
 // comeBack refuses a stream in a way a client survives. EventSource gives up for good on any status but 200, so one

@@ -12,17 +12,40 @@ import (
 	"sluice/pubsub"
 )
 
+// The ways to write streams.
+const (
+	WriterAuto      = "auto"      // epoll where it is possible, for every connection it is possible for
+	WriterEpoll     = "epoll"     // the same, but refuse to start where it is not possible
+	WriterGoroutine = "goroutine" // a goroutine for every stream: any system, HTTP/2, TLS
+)
+
 const (
 	writeTimeout = 10 * time.Second // of one write to a stalled client
 	endDelay     = time.Second      // between a feed's last frame and the end of the stream
 )
 
+// carried is a stream in the hands of a writer.
+type carried struct {
+	feed   *pubsub.Feed
+	cursor int64              // of the first frame after first
+	first  []byte             // to be written before the feed's frames
+	done   func(reason error) // to be called once, when the stream is over
+}
+
+// carry writes the stream: in a loop if there are loops and the connection is one for them, else right here, until it
+// is over.
+func (s *Server) carry(c echo.Context, st carried) {
+	if s.loops.take(c, st) {
+		return
+	}
+	st.done(s.write(c, st))
+}
+
 // write is the portable writer: the handler's goroutine carries the stream, over HTTP/1.1 or HTTP/2, until the client
 // leaves, the feed ends, or the server drains. It returns why.
-func (s *Server) write(c echo.Context, st *pubsub.Stream) error {
+func (s *Server) write(c echo.Context, st carried) error {
 	ctx := c.Request().Context()
 	rc := http.NewResponseController(c.Response())
-	setStreamHeaders(c.Response().Header())
 	c.Response().WriteHeader(http.StatusOK)
 	send := func(b []byte) error {
 		if err := rc.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
@@ -33,22 +56,22 @@ func (s *Server) write(c echo.Context, st *pubsub.Stream) error {
 		}
 		return rc.Flush()
 	}
-	if err := send(append(appendRetry(nil, s.retry(), false), st.Start...)); err != nil {
+	if err := send(st.first); err != nil {
 		return err
 	}
-	st.Start = nil // it may be large, and the stream long
+	st.first = nil // it may be large, and the stream long
 
 	heartbeat := time.NewTimer(s.cfg.Heartbeat)
 	defer heartbeat.Stop()
 	var end <-chan time.Time // set while the server drains
 	drain := s.drain.Done()
-	for cursor := st.Cursor; ; {
-		due, err := st.Feed.After(cursor)
+	for {
+		due, err := st.feed.After(st.cursor)
 		if len(due) > 0 {
 			if err := send(due); err != nil {
 				return err
 			}
-			cursor += int64(len(due))
+			st.cursor += int64(len(due))
 			heartbeat.Reset(s.cfg.Heartbeat)
 			continue
 		}
@@ -59,7 +82,7 @@ func (s *Server) write(c echo.Context, st *pubsub.Stream) error {
 			return err
 		}
 		select {
-		case <-st.Feed.Changed(cursor):
+		case <-st.feed.Changed(st.cursor):
 		case <-heartbeat.C:
 			if err := send([]byte(heartbeatFrame)); err != nil {
 				return err
@@ -67,7 +90,7 @@ func (s *Server) write(c echo.Context, st *pubsub.Stream) error {
 			heartbeat.Reset(s.cfg.Heartbeat)
 		case <-drain:
 			drain = nil
-			end = time.After(rand.N(s.cfg.DrainTime*3/4 + 1))
+			end = time.After(drainDelay(s.cfg.DrainTime))
 		case <-end:
 			return errors.Join(errDraining, send(appendRetry(nil, s.retry(), true)))
 		case <-ctx.Done():
@@ -75,6 +98,10 @@ func (s *Server) write(c echo.Context, st *pubsub.Stream) error {
 		}
 	}
 }
+
+// drainDelay is when one stream is closed after draining began: they are spread over most of the drain time, so that
+// clients do not arrive at the other replicas all at once. The rest of the time is for the last ones to get out.
+func drainDelay(drainTime time.Duration) time.Duration { return rand.N(drainTime*3/4 + 1) }
 
 // sleep waits for d, or less if ctx ends.
 func sleep(ctx context.Context, d time.Duration) error {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/kelseyhightower/envconfig"
 
+	"sluice/gateway"
 	"sluice/store"
 )
 
@@ -37,6 +38,7 @@ type Config struct {
 	FeedBytes       int           `split_words:"true" default:"1048576" desc:"bytes of frames kept for streams that are behind; one further behind is closed and resumes"`
 	AdmitRate       int           `split_words:"true" default:"0" desc:"new streams per second; the surplus waits or is told to come back; 0: no limit"`
 	CORSOrigins     []string      `envconfig:"CORS_ORIGINS" desc:"origins, separated by commas, whose pages may use the gateway"`
+	Writer          string        `default:"auto" desc:"how streams are written: epoll (Linux), goroutine (one each), or auto: epoll where possible"`
 	Replica         string        `desc:"name of this replica; empty: the host's name and a random ending"`
 	LogLevel        slog.Level    `split_words:"true" default:"INFO" desc:"DEBUG, INFO, WARN or ERROR"`
 	LogFormat       string        `split_words:"true" default:"auto" desc:"text, json, or auto: text on a terminal"`
@@ -235,6 +237,9 @@ func (c *Config) validate() error {
 	}
 	if c.Replica != "" && store.CheckChannel(c.Replica) != nil {
 		return wrong("REPLICA", c.Replica, "a name of letters, digits and : . _ - is expected")
+	}
+	if !slices.Contains([]string{gateway.WriterAuto, gateway.WriterEpoll, gateway.WriterGoroutine}, c.Writer) {
+		return wrong("WRITER", c.Writer, "epoll, goroutine or auto is expected")
 	}
 	if !slices.Contains([]string{"auto", "text", "json"}, c.LogFormat) {
 		return wrong("LOG_FORMAT", c.LogFormat, "auto, text or json is expected")

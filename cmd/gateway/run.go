@@ -63,7 +63,7 @@ func run(ctx context.Context, cfg Config, out io.Writer) error {
 	server := gateway.New(broker, events, gateway.Config{
 		Replica: cfg.Replica, MaxStreamsPerIP: cfg.MaxStreamsPerIP, TrustedProxies: cfg.proxies,
 		MaxBodyBytes: int64(cfg.MaxBodyBytes), Heartbeat: cfg.Heartbeat, Retry: cfg.Retry, DrainTime: cfg.DrainTime,
-		AdmitRate: cfg.AdmitRate, CORSOrigins: cfg.CORSOrigins, FeedBytes: cfg.FeedBytes,
+		AdmitRate: cfg.AdmitRate, CORSOrigins: cfg.CORSOrigins, Writer: cfg.Writer,
 	}, log)
 
 	// Listening before Redis is there lets /readyz say why nothing works yet.
