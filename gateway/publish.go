@@ -105,3 +105,14 @@ func limit(c echo.Context, standard, most int) (int, error) {
 	}
 	return number("limit", text, most)
 }
+
+// plainJSON is echo's serializer, but leaves < > and & as they are: what was published comes out byte for byte.
+type plainJSON struct{ echo.DefaultJSONSerializer }
+
+// Serialize writes v as JSON.
+func (plainJSON) Serialize(c echo.Context, v any, indent string) error {
+	e := json.NewEncoder(c.Response())
+	e.SetEscapeHTML(false)
+	e.SetIndent("", indent)
+	return e.Encode(v)
+}

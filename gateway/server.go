@@ -84,6 +84,7 @@ func (s *Server) newEcho() *echo.Echo {
 	e.HideBanner, e.HidePort = true, true
 	e.Logger.SetOutput(slog.NewLogLogger(s.log.Handler(), slog.LevelDebug).Writer())
 	e.HTTPErrorHandler = s.handleError
+	e.JSONSerializer = plainJSON{}
 	e.IPExtractor = ipExtractor(s.cfg.TrustedProxies)
 	e.Use(
 		middleware.RecoverWithConfig(middleware.RecoverConfig{LogErrorFunc: func(_ echo.Context, err error, stack []byte) error {

@@ -42,7 +42,7 @@ type ingest struct {
 	mu      sync.Mutex
 	wg      sync.WaitGroup
 	queues  map[string]*queue    // by channel, while they have something; guarded by mu
-	holds   map[string]time.Time // by channel: a newcomer there until then; guarded by mu
+	joins   map[string]time.Time // by channel: when we became a newcomer there; guarded by mu
 	loser   map[string]bool      // by channel: another replica was first the last time; guarded by mu
 	stopped bool                 // guarded by mu
 }
@@ -64,7 +64,7 @@ type named struct {
 func newIngest(ctx context.Context, s adopter, maxBytes int, log *slog.Logger, stats *Stats) *ingest {
 	return &ingest{
 		ctx: ctx, store: s, maxBytes: maxBytes, log: log, stats: stats,
-		queues: make(map[string]*queue), holds: make(map[string]time.Time), loser: make(map[string]bool),
+		queues: make(map[string]*queue), joins: make(map[string]time.Time), loser: make(map[string]bool),
 	}
 }
 
@@ -73,9 +73,9 @@ func newIngest(ctx context.Context, s adopter, maxBytes int, log *slog.Logger, s
 func (g *ingest) joined(channels []string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	until := time.Now().Add(joinHold)
+	now := time.Now()
 	for _, c := range channels {
-		g.holds[c] = until
+		g.joins[c] = now
 	}
 }
 
@@ -188,12 +188,13 @@ func (g *ingest) wait(q *queue) bool {
 		if g.loser[q.channel] {
 			due = due.Add(loserHold)
 		}
-		if until, ok := g.holds[q.channel]; ok {
-			if until.After(due) && q.messages[0].came.Before(until) {
+		if joined, ok := g.joins[q.channel]; ok {
+			came, until := q.messages[0].came, joined.Add(joinHold)
+			if !came.Before(joined) && came.Before(until) { // what came in an earlier session is old enough already
 				due = until
 			}
-			if time.Since(until) > 0 {
-				delete(g.holds, q.channel)
+			if time.Now().After(until) {
+				delete(g.joins, q.channel)
 			}
 		}
 		g.mu.Unlock()
@@ -254,7 +255,7 @@ func (g *ingest) forget(channels []string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, c := range channels {
-		delete(g.holds, c)
+		delete(g.joins, c)
 		delete(g.loser, c)
 	}
 }
