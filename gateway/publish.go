@@ -5,24 +5,17 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"time"
 
 	"github.com/labstack/echo/v4"
 
 	"sluice/store"
 )
 
-const bodyTimeout = 15 * time.Second // for a publisher to send its body
-
 // maxIdempotencyKey bounds a header that is the client's own text.
 const maxIdempotencyKey = 255
 
 // body reads the request's body, at most as much as the settings allow.
 func (s *Server) body(c echo.Context) ([]byte, error) {
-	rc := http.NewResponseController(c.Response())
-	if rc.SetReadDeadline(time.Now().Add(bodyTimeout)) == nil {
-		defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
-	}
 	text, err := io.ReadAll(http.MaxBytesReader(c.Response(), c.Request().Body, s.cfg.MaxBodyBytes))
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
 		return nil, errTooLarge

@@ -70,6 +70,7 @@ func New(b *pubsub.Broker, s *store.Store, cfg Config, log *slog.Logger) *Server
 	srv.http = &http.Server{
 		Handler:           srv.echo,
 		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       15 * time.Second, // of a request with its body; streams lift it
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),

@@ -43,7 +43,7 @@ func serve(t *testing.T, cfg gateway.Config, test func(t *testing.T, s *site)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		// The bubble's time runs on while anything ticks, so a test that hangs would spin. The panic shows where.
-		hanging := time.AfterFunc(time.Hour, func() { panic(t.Name() + " hangs") })
+		hanging := time.AfterFunc(15*time.Minute, func() { panic(t.Name() + " hangs") })
 		t.Cleanup(func() { hanging.Stop() })
 		s := newSite(t, cfg)
 		s.waitReady()
@@ -75,6 +75,7 @@ func newSite(t *testing.T, cfg gateway.Config) *site {
 	})
 	events := store.New(s.rdb, store.Config{HistorySize: 5, HistoryTTL: time.Hour})
 	broker := pubsub.NewBroker(s.rdb, events, pubsub.Config{
+		Replica: cfg.Replica, MaxPayload: int(cfg.MaxBodyBytes), FeedBytes: 1 << 20,
 	}, log)
 	s.server = gateway.New(broker, events, cfg, log)
 
@@ -238,7 +239,7 @@ func (st *stream) next() sse.Event {
 				return e
 			}
 		case <-timeout:
-			st.t.Fatalf("no event came in a minute; so far: %q", st.raw)
+			st.t.Fatalf("no event came in a minute; status %d %s; so far: %q", st.Status, st.Body, st.raw)
 		}
 	}
 }
@@ -318,9 +319,67 @@ func (w *wires) dial(context.Context, string, string) (net.Conn, error) {
 		return nil, w.away
 	}
 	c, err := w.mini.Dial()
-	w.conns = append(w.conns, c)
-	return c, err
+	if err != nil {
+		return nil, err
+	}
+	b := newBuffered(c)
+	w.conns = append(w.conns, b)
+	return b, nil
 }
+
+// buffered is a connection that takes what is written at once, as a socket does: a client that sends many commands
+// before it reads the first reply would wait for ever at a bare pipe.
+type buffered struct {
+	net.Conn
+	mu      sync.Mutex
+	pending []byte        // guarded by mu
+	signal  chan struct{} // 1: pending is not empty
+	done    chan struct{}
+	close   func() error
+}
+
+func newBuffered(c net.Conn) *buffered {
+	b := &buffered{Conn: c, signal: make(chan struct{}, 1), done: make(chan struct{})}
+	b.close = sync.OnceValue(func() error { close(b.done); return c.Close() })
+	go func() {
+		for {
+			select {
+			case <-b.done:
+				return
+			case <-b.signal:
+			}
+			b.mu.Lock()
+			due := b.pending
+			b.pending = nil
+			b.mu.Unlock()
+			if _, err := c.Write(due); err != nil {
+				_ = b.Close()
+				return
+			}
+		}
+	}()
+	return b
+}
+
+func (b *buffered) Write(p []byte) (int, error) {
+	select {
+	case <-b.done:
+		return 0, net.ErrClosed
+	default:
+	}
+	b.mu.Lock()
+	b.pending = append(b.pending, p...)
+	b.mu.Unlock()
+	select {
+	case b.signal <- struct{}{}:
+	default:
+	}
+	return len(p), nil
+}
+
+func (b *buffered) SetDeadline(t time.Time) error  { return b.SetReadDeadline(t) }
+func (*buffered) SetWriteDeadline(time.Time) error { return nil }
+func (b *buffered) Close() error                   { return b.close() }
 
 // cut takes Redis away.
 func (w *wires) cut() {

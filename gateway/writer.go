@@ -46,6 +46,9 @@ func (s *Server) carry(c echo.Context, st carried) {
 func (s *Server) write(c echo.Context, st carried) error {
 	ctx := c.Request().Context()
 	rc := http.NewResponseController(c.Response())
+	if err := rc.SetReadDeadline(time.Time{}); err != nil { // it would end the request's context
+		return err
+	}
 	c.Response().WriteHeader(http.StatusOK)
 	send := func(b []byte) error {
 		if err := rc.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {

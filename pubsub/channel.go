@@ -26,8 +26,6 @@ type Channel struct {
 	mu       sync.Mutex
 	state    state         // guarded by mu
 	epoch    int           // how often it was settled: what was read before the last time is too old; guarded by mu
-	settled  time.Time     // when it was settled the last time; guarded by mu
-	verified time.Time     // what is delivered was compared with Redis after this moment; guarded by mu
 	begun    bool          // history is valid: the channel was synchronised once; guarded by mu
 	history  store.History // newest events, as delivered; guarded by mu
 	whole    bool          // history reaches as far back as Redis's; guarded by mu
@@ -140,12 +138,8 @@ func (c *Channel) setState(s state) {
 		}
 	}
 	c.state = s
-	switch s {
-	case settled:
+	if s == settled {
 		c.epoch++
-		c.settled = time.Now()
-	case live:
-		c.verified = c.settled
 	}
 }
 
@@ -299,7 +293,7 @@ type start struct {
 	at     store.Position // of a resume
 	known  bool           // at could be read
 	replay int            // newest events for a first connect
-	began  time.Time      // when the client asked
+	epoch  int            // the channel's when the client asked: live in a later one, it was compared with Redis since
 }
 
 // lack is what is missing for a replay.
@@ -328,7 +322,7 @@ func (c *Channel) replay(s start) (p part, missing lack) {
 	default:
 		p.events, p.gap = c.history.After(c.past.translate(s.at))
 		switch {
-		case p.gap == store.Reset && !c.verified.After(s.began):
+		case p.gap == store.Reset && c.epoch == s.epoch:
 			return p, verification
 		case p.gap != "" && !c.whole:
 			return p, older

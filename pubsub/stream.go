@@ -202,10 +202,11 @@ type part struct {
 
 // starts returns, per channel, where the client is.
 func (f *Feed) starts(r Request) []start {
-	starts, now := make([]start, len(f.names)), time.Now()
+	starts := make([]start, len(f.names))
 	at, known := store.ParseEventID(r.LastEventID, f.names)
-	for i := range starts {
-		starts[i] = start{resume: r.Resume, at: at[i], known: known[i], replay: r.Replay, began: now}
+	for i, c := range f.channels {
+		epoch, _ := c.unsynchronised()
+		starts[i] = start{resume: r.Resume, at: at[i], known: known[i], replay: r.Replay, epoch: epoch}
 	}
 	return starts
 }

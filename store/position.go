@@ -36,7 +36,7 @@ func parseNonce(s string) (Nonce, error) {
 	if len(s) != nonceText.EncodedLen(nonceSize) {
 		return n, errPosition
 	}
-	if _, err := nonceText.Decode(n[:], []byte(s)); err != nil {
+	if _, err := nonceText.Decode(n[:], []byte(s)); err != nil || n.String() != s { // its last bits are not used
 		return n, errPosition
 	}
 	return n, nil

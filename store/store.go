@@ -11,14 +11,17 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Store keeps events in Redis. It is safe for concurrent use and holds no state of its own.
+// Store keeps events in Redis. It is safe for concurrent use and holds no events of its own.
 type Store struct {
-	rdb redis.UniversalClient
-	cfg Config
+	rdb     redis.UniversalClient
+	cfg     Config
+	scripts *batcher
 }
 
 // New returns a Store on rdb, which stays the caller's to close.
-func New(rdb redis.UniversalClient, cfg Config) *Store { return &Store{rdb: rdb, cfg: cfg} }
+func New(rdb redis.UniversalClient, cfg Config) *Store {
+	return &Store{rdb: rdb, cfg: cfg, scripts: &batcher{rdb: rdb}}
+}
 
 // Rule returns how much of a channel is kept.
 func (s *Store) Rule(channel string) Rule { return s.cfg.Rule(channel) }
@@ -64,7 +67,7 @@ func (s *Store) Append(ctx context.Context, d Draft, o AppendOptions) (event Eve
 	rule := s.Rule(d.Channel)
 	args := append(ruleArgs(d.Channel, rule),
 		d.Type, d.Data, string(d.Fill), NewNonce().String(), flag(d.Final), flag(o.IfNew), seconds(onceTTL))
-	reply, err := appendScript.Run(ctx, s.rdb, keys, args...).Result()
+	reply, err := s.scripts.run(ctx, appendScript, keys, args).Result()
 	if err != nil {
 		return Event{}, false, fmt.Errorf("append to channel %q: %w", d.Channel, err)
 	}
@@ -114,7 +117,7 @@ func (s *Store) Adopt(ctx context.Context, channel, marker string, first uint64,
 		}
 		args = append(args, "event", d.Type, d.Data, string(d.Fill), NewNonce().String(), flag(d.Final), shown(m.Payload))
 	}
-	reply, err := adoptScript.Run(ctx, s.rdb, keys, args...).Int64Slice()
+	reply, err := s.scripts.run(ctx, adoptScript, keys, args).Int64Slice()
 	if err != nil {
 		return Adopted{}, fmt.Errorf("adopt into channel %q: %w", channel, err)
 	}
