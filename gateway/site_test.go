@@ -115,7 +115,7 @@ func (s *site) waitReady() {
 // until polls, in the bubble's time.
 func (s *site) until(what string, ok func() bool) {
 	s.t.Helper()
-	for began := time.Now(); !ok(); time.Sleep(10 * time.Millisecond) {
+	for began := time.Now(); !ok(); time.Sleep(100 * time.Millisecond) {
 		if time.Since(began) > time.Minute {
 			s.t.Fatalf("waited a minute for %s", what)
 		}

@@ -131,7 +131,22 @@ func (s *Server) streamOf(c echo.Context, channels []string, encoder pubsub.Enco
 		r.LastEventID = c.QueryParam("lastEventId")
 	}
 	r.Resume = r.LastEventID != ""
-	return s.stream(c, func(ctx context.Context) (*pubsub.Stream, error) { return s.broker.Open(ctx, r) })
+	return s.stream(c, func(ctx context.Context) (*pubsub.Stream, error) {
+		st, err := s.broker.Open(ctx, r)
+		if err == nil && st.Fresh && seenEnd(r) {
+			st.Finished = true
+		}
+		return st, err
+	})
+}
+
+// seenEnd reports whether the last event id is that of a task's final event. When nothing of the task is stored any
+// more, only the id can tell that the client need not wait.
+func seenEnd(r pubsub.Request) bool {
+	id, end := strings.CutSuffix(r.LastEventID, store.EndMark)
+	_, err := store.ParsePosition(id)
+	_, task := store.TaskOf(r.Channels[0])
+	return end && err == nil && task && len(r.Channels) == 1
 }
 
 // number reads a query parameter that is a number from 0 to most.
@@ -161,7 +176,7 @@ func (s *Server) stream(c echo.Context, open func(context.Context) (*pubsub.Stre
 		release()
 		return s.comeBack(c, refusalOf(err))
 	}
-	if st.Finished || st.Fresh && strings.HasSuffix(lastEventID(c), store.EndMark) {
+	if st.Finished {
 		st.Close()
 		release()
 		return c.NoContent(http.StatusNoContent) // tells EventSource to stop (WHATWG HTML 9.2.3)
@@ -228,13 +243,6 @@ func setStreamHeaders(h http.Header) {
 // back together.
 func (s *Server) retry() time.Duration {
 	return s.cfg.Retry/2 + rand.N(s.cfg.Retry+1)
-}
-
-func lastEventID(c echo.Context) string {
-	if id := c.Request().Header.Get("Last-Event-ID"); id != "" {
-		return id
-	}
-	return c.QueryParam("lastEventId")
 }
 
 // closeReason returns the label of a stream's end.

@@ -1,0 +1,315 @@
+package gateway_test
+
+import (
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"sluice/gateway"
+)
+
+// stub is what a client gets that is to come back soon: a stream that says nothing but when.
+var stub = regexp.MustCompile(`^(: [^\n]+\n)?retry: [1-9]\d*\n(: [^\n]+\n)?\n$`)
+
+// comesBack checks that a refused stream brings EventSource back.
+func comesBack(t *testing.T, what string, st *stream) {
+	t.Helper()
+	st.ended()
+	if st.Status != http.StatusOK || !stub.MatchString(st.raw.String()) {
+		t.Errorf("%s: got %d %s %q, want 200 and a retry time", what, st.Status, st.Body, st.raw)
+	}
+	if got := st.Header.Get("Content-Type"); !strings.HasPrefix(got, "text/event-stream") {
+		t.Errorf("%s: Content-Type is %q", what, got)
+	}
+}
+
+func TestARefusedStreamBringsAnEventSourceBackAndTellsProgramsAndProxies(t *testing.T) {
+	away := map[string]struct {
+		take   func(s *site)
+		code   string
+		mend   func(s *site)
+		header []string
+	}{
+		"Redis is away": {
+			take: func(s *site) {
+				s.back.cut()
+				s.until("the gateway to notice", func() bool { return s.get("/readyz").Status == 503 })
+			},
+			mend: func(s *site) { s.back.mend(); s.waitReady() },
+			code: "unavailable",
+		},
+		"the replica is stopping": {
+			take: func(s *site) {
+				s.open("/api/sse/time") // keeps it from being over at once
+				go s.stop()
+				s.until("draining", func() bool { return s.get("/readyz").Status == 503 })
+			},
+			code: "draining",
+		},
+	}
+	for name, test := range away {
+		t.Run(name, func(t *testing.T) {
+			serve(t, gateway.Config{DrainTime: 10 * time.Minute}, func(t *testing.T, s *site) {
+				test.take(s)
+				for _, path := range []string{"/api/sse/notifications", "/api/sse/channels/orders", "/api/sse?channels=a,b", "/api/sse/progress/t"} {
+					comesBack(t, path, s.open(path, "Accept", "text/event-stream"))
+					for what, header := range map[string][]string{
+						"a program": {"Accept", "*/*"}, "a proxy that mends it itself": {"Accept", "text/event-stream", "Sluice-Edge", "nginx"},
+					} {
+						if code := refused(t, what, s.open(path, header...).answer, 503); code != test.code {
+							t.Errorf("%s: got code %q, want %q", what, code, test.code)
+						}
+					}
+				}
+				// What is wrong with the request itself will not mend.
+				if st := s.open("/api/sse/channels/a%20b", "Accept", "text/event-stream"); st.Status != 400 {
+					t.Errorf("an impossible channel: got %d, want 400", st.Status)
+				}
+				if test.mend != nil {
+					test.mend(s)
+					if st := s.open("/api/sse/notifications", "Accept", "text/event-stream"); st.Status != 200 || st.quiet() != nil {
+						t.Errorf("afterwards: %d", st.Status)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestStreamsStayOpenWhileRedisIsAwayAndGoOnAfterwards(t *testing.T) {
+	serve(t, gateway.Config{}, func(t *testing.T, s *site) {
+		one, many := s.open("/api/sse/channels/orders"), s.open("/api/sse?channels=orders,bills")
+		s.publish("orders", "1")
+		one.next()
+		many.next()
+		s.back.cut()
+		time.Sleep(5 * time.Minute)
+		if n := strings.Count(one.raw.String(), "heartbeat"); n < 8 {
+			t.Errorf("%d heartbeats in five minutes without Redis", n)
+		}
+		s.back.mend()
+		s.waitReady()
+		s.publish("orders", "2")
+		for name, st := range map[string]*stream{"one": one, "many": many} {
+			if got := st.quiet(); len(got) != 1 || got[0].Type == "gap" || !strings.Contains(got[0].Data, "2") {
+				t.Errorf("stream of %s: got %+v, want the one new event", name, got)
+			}
+		}
+	})
+}
+
+func TestWhatOthersPublishedWhileThisReplicaLostRedisIsDeliveredInOrder(t *testing.T) {
+	serve(t, gateway.Config{}, func(t *testing.T, s *site) {
+		st := s.open("/api/sse/channels/orders")
+		s.publish("orders", "1")
+		st.next()
+		// Another replica goes on publishing. Its scripts are the same.
+		other := newSite(t, gateway.Config{})
+		other.back.mini, other.mini = s.mini, s.mini
+		other.waitReady()
+		s.back.cut()
+		for i := range 3 {
+			other.publish("orders", fmt.Sprint(i+2))
+		}
+		s.back.mend()
+		if got := lines(st.quiet()); got != "2 3 4" {
+			t.Errorf("got %q, want 2 3 4", got)
+		}
+	})
+}
+
+func TestDrainingEndsStreamsOneAfterTheOtherEachWithARetryTime(t *testing.T) {
+	const drainTime, n = 10 * time.Second, 40
+	serve(t, gateway.Config{DrainTime: drainTime}, func(t *testing.T, s *site) {
+		var streams []*stream
+		for i := range n {
+			path := "/api/sse/channels/orders"
+			if i%2 == 0 {
+				path = "/api/sse/notifications"
+			}
+			streams = append(streams, s.open(path))
+		}
+		stopped := make(chan error, 1)
+		began := time.Now()
+		go func() { stopped <- s.stop() }()
+		s.until("not ready", func() bool { return s.get("/readyz").Status == 503 })
+		if a := s.get("/readyz"); !strings.Contains(a.Body, `"status":"draining"`) {
+			t.Errorf("readyz: %s", a.Body)
+		}
+		if a := s.get("/healthz"); a.Status != 200 {
+			t.Errorf("healthz while draining: %d", a.Status)
+		}
+		// Those still open get what is published meanwhile.
+		s.publish("orders", `"last words"`)
+
+		ended := make(chan time.Duration, n)
+		for _, st := range streams {
+			go func() {
+				for range st.events {
+				}
+				ended <- time.Since(began)
+			}()
+		}
+		var first, last time.Duration
+		for i := range n {
+			took := <-ended
+			if i == 0 {
+				first = took
+			}
+			last = max(last, took)
+		}
+		if first > 3*time.Second || last < 4*time.Second || last > drainTime {
+			t.Errorf("streams ended between %v and %v; want them spread over most of %v", first, last, drainTime)
+		}
+		if err := <-stopped; err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+		retries, heard := make(map[string]bool), 0
+		for _, st := range streams {
+			raw := st.raw.String()
+			all := regexp.MustCompile(`retry: (\d+)\n`).FindAllStringSubmatch(raw, -1)
+			if len(all) != 2 || !strings.HasSuffix(raw, all[1][0]+"\n") {
+				t.Errorf("a stream does not end with a retry time of its own: %q", raw)
+				continue
+			}
+			retries[all[1][1]] = true
+			if strings.Contains(raw, "last words") {
+				heard++
+			}
+		}
+		if len(retries) < n/2 {
+			t.Errorf("%d streams have only %d different retry times", n, len(retries))
+		}
+		if heard == 0 {
+			t.Error("nobody got what was published while draining")
+		}
+		if _, err := s.front.dial(t.Context(), "192.0.2.1:1"); err == nil {
+			t.Error("connections are still taken after the end")
+		}
+	})
+}
+
+func TestWithoutADrainTimeAllStreamsEndAtOnce(t *testing.T) {
+	serve(t, gateway.Config{}, func(t *testing.T, s *site) {
+		streams := []*stream{s.open("/api/sse/time"), s.open("/api/sse/notifications"), s.open("/api/sse?channels=a,b")}
+		began := time.Now()
+		if err := s.stop(); err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("took %v", took)
+		}
+		for _, st := range streams {
+			st.ended()
+		}
+	})
+}
+
+// A stream that waits for Redis would hold the end up for as long as it may wait.
+func TestAStreamThatIsStillOpeningDoesNotHoldTheEndUp(t *testing.T) {
+	serve(t, gateway.Config{}, func(t *testing.T, s *site) {
+		s.back.cut()
+		var streams []chan *stream
+		for _, accept := range []string{"text/event-stream", "*/*"} {
+			opened := make(chan *stream, 1)
+			streams = append(streams, opened)
+			go func() { opened <- s.open("/api/sse/channels/new", "Accept", accept) }()
+		}
+		time.Sleep(time.Second)
+		began := time.Now()
+		if err := s.stop(); err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+		if took := time.Since(began); took > 3*time.Second {
+			t.Errorf("took %v", took)
+		}
+		comesBack(t, "EventSource", <-streams[0])
+		refused(t, "a program", (<-streams[1]).answer, 503)
+	})
+}
+
+func TestATaskRunningAtTheEndIsFinishedOrFails(t *testing.T) {
+	for name, test := range map[string]struct {
+		drainTime time.Duration
+		status    string
+	}{
+		"time enough": {10 * time.Second, "completed"},
+		"no time":     {0, "failed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			serve(t, gateway.Config{DrainTime: test.drainTime}, func(t *testing.T, s *site) {
+				id := s.startTask("x")
+				time.Sleep(1500 * time.Millisecond)
+				if err := s.stop(); err != nil {
+					t.Errorf("Shutdown: %v", err)
+				}
+				state, err := s.mini.List("sluice:{progress:" + id + "}:history")
+				if err != nil || len(state) != 1 || !strings.Contains(state[0], `"status":"`+test.status+`"`) {
+					t.Errorf("state at the end: %v, %v; want %s", state, err, test.status)
+				}
+			})
+		})
+	}
+}
+
+// Whoever is told that a task has begun must be able to rely on its end, even if the replica was just stopping.
+func TestATaskStartedWhileDrainingIsRefusedOrEnds(t *testing.T) {
+	serve(t, gateway.Config{DrainTime: 10 * time.Second}, func(t *testing.T, s *site) {
+		for range 20 {
+			s.open("/api/sse/time")
+		}
+		stopped := make(chan error, 1)
+		go func() { stopped <- s.stop() }()
+		s.until("draining", func() bool { return s.get("/readyz").Status == 503 })
+		var started []string
+		for range 100 { // one every 100 ms, until nobody answers
+			resp, err := s.front.client.Do(s.request(t.Context(), "POST", "/api/tasks/start", `{"taskName":"x"}`))
+			if err != nil {
+				break
+			}
+			if resp.StatusCode == http.StatusAccepted {
+				started = append(started, resp.Status)
+			}
+			_ = resp.Body.Close()
+			time.Sleep(100 * time.Millisecond)
+		}
+		if err := <-stopped; err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+		for _, key := range s.mini.Keys() {
+			if !strings.HasPrefix(key, "sluice:{progress:") || !strings.HasSuffix(key, ":history") {
+				continue
+			}
+			if state, err := s.mini.List(key); err != nil || !strings.Contains(state[0], `"final":true`) {
+				t.Errorf("of %d tasks that were started %s is left in state %v, %v", len(started), key, state, err)
+			}
+		}
+	})
+}
+
+func TestASurplusOfStreamsIsAdmittedSlowly(t *testing.T) {
+	serve(t, gateway.Config{AdmitRate: 10}, func(t *testing.T, s *site) {
+		const n = 60
+		results := make(chan *stream, n)
+		began := time.Now()
+		for range n {
+			go func() { results <- s.open("/api/sse/time", "Accept", "text/event-stream") }()
+		}
+		admitted := 0
+		for range n {
+			st := <-results
+			if e, open := <-st.events; open && e.Data != "" {
+				admitted++
+			} else {
+				comesBack(t, "a surplus stream", st)
+			}
+		}
+		// Whoever has to wait longer than two seconds is told to come back.
+		if took := time.Since(began); admitted < 15 || admitted > 25 || took > 3*time.Second {
+			t.Errorf("%d of %d admitted in %v, want about 20 in 2 s", admitted, n, took)
+		}
+	})
+}
