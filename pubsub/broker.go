@@ -241,6 +241,10 @@ func (b *Broker) synchroniseBatch(ctx context.Context, batch []*Channel) (failed
 			failed = append(failed, part...)
 			continue
 		}
+		if err := b.listen.fence(ctx); err != nil {
+			failed = append(failed, part...)
+			continue
+		}
 		var wg sync.WaitGroup
 		next := make(chan int)
 		for range min(syncWorkers, len(part)) {
@@ -251,11 +255,15 @@ func (b *Broker) synchroniseBatch(ctx context.Context, batch []*Channel) (failed
 					}
 					again, err := part[i].synchronise(epochs[i], tips[i], func() (store.History, error) {
 						b.stats.Repairs.Add(1)
-						return b.history(ctx, part[i].name)
+						h, err := b.history(ctx, part[i].name)
+						if err != nil {
+							return h, err
+						}
+						return h, b.listen.fence(ctx)
 					})
 					switch {
 					case err != nil:
-						b.log.Warn("history not read", "channel", part[i].name, "error", err)
+						b.log.Warn("channel not synchronised", "channel", part[i].name, "error", err)
 						mu.Lock()
 						failed = append(failed, part[i])
 						mu.Unlock()

@@ -10,9 +10,9 @@ import (
 
 // Bounds of what one channel holds in memory.
 const (
-	memoryBytes   = 256 << 10   // of recent events' data; older ones are read from Redis again
-	memoryTime    = time.Minute // but a history that was just read stays: a herd may be on its way
-	pendingEvents = 512         // announced while the channel is being synchronised; beyond, it is synchronised again
+	memoryBytes  = 256 << 10   // of recent events' data; older ones are read from Redis again
+	memoryTime   = time.Minute // but a history that was just read stays: a herd may be on its way
+	pendingBytes = 16 << 20    // announced while the channel is being synchronised; beyond, it is synchronised again
 )
 
 // Channel is a replica's view of one channel: where it stands, its recent events, and the feeds that want them.
@@ -34,6 +34,7 @@ type Channel struct {
 	moved    bool          // an event came since the last check of quiet channels; guarded by mu
 	past     trail         // guarded by mu
 	pending  []store.Event // announced while not live; guarded by mu
+	waiting  int           // bytes in pending; guarded by mu
 	overflow bool          // pending was full; guarded by mu
 	live     chan struct{} // closed while state is live; guarded by mu
 	feeds    map[*Feed]int // the feed's index of this channel; guarded by mu
@@ -106,7 +107,7 @@ func (c *Channel) announced(e store.Event) (stale bool) {
 
 // hold keeps an event until the channel is live; c.mu is held.
 func (c *Channel) hold(e store.Event) {
-	if len(c.pending) >= pendingEvents {
+	if c.waiting += len(e.Data) + overhead; c.waiting > pendingBytes {
 		c.overflow = true
 		return
 	}
@@ -125,7 +126,7 @@ func (c *Channel) unsettle() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.setState(unsettled)
-	c.pending, c.overflow = nil, false // what they say is read from Redis later
+	c.pending, c.waiting, c.overflow = nil, 0, false // what they say is read from Redis later
 }
 
 // setState changes the state and keeps the live channel in step; c.mu is held.
@@ -154,56 +155,71 @@ func (c *Channel) unsynchronised() (epoch int, ok bool) {
 // of read(). It reports whether it must be called again. It is called for one channel by one goroutine at a time.
 //
 // tip and read() must be younger than epoch (see unsynchronised): an older one could say that nothing was missed while
-// something was.
+// something was. And what was announced before they were read must have arrived: the list may have been trimmed of
+// events that are on their way to us, and these are not lost.
 func (c *Channel) synchronise(epoch int, tip store.Tip, read func() (store.History, error)) (again bool, err error) {
 	c.mu.Lock()
-	begun := c.begun
-	same := tip.Position == c.history.Tip.Position && tip.Base == c.history.Base
-	c.mu.Unlock()
-	var theirs store.History
-	if begun && !same || !begun && c.rule.Latest {
-		if theirs, err = read(); err != nil {
+	defer c.mu.Unlock()
+	if c.state != settled || c.epoch != epoch {
+		return c.state == settled, nil
+	}
+	switch {
+	case !c.begun && !c.rule.Latest:
+		c.begin(store.History{Tip: tip})
+	case c.begun && c.reaches(tip):
+	default:
+		begun := c.begun
+		c.mu.Unlock()
+		theirs, err := read()
+		c.mu.Lock()
+		if err != nil {
 			return true, err
 		}
-		if theirs.Base == (store.Nonce{}) {
-			return true, nil // it was lost between the two readings
+		switch {
+		case c.state != settled:
+			return false, nil // the connection was lost meanwhile; the next one will bring us back
+		case c.epoch != epoch || theirs.Base == (store.Nonce{}): // or everything was lost between the two readings
+			return true, nil
+		}
+		if theirs = theirs.Extended(c.pending); begun {
+			c.catchUp(theirs)
+		} else {
+			c.begin(theirs)
 		}
 	}
-
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch {
-	case c.state != settled:
-		return false, nil // the connection was lost meanwhile; the next one will bring us back
-	case c.epoch != epoch:
+	if !c.drain() || c.overflow {
+		c.overflow = false
 		return true, nil
 	}
-	switch {
-	case !c.begun && c.rule.Latest:
-		c.begin(theirs)
-	case !c.begun:
-		c.begin(store.History{Tip: tip})
-	case !same:
-		c.catchUp(theirs)
+	c.setState(live)
+	return false, nil
+}
+
+// reaches reports whether the channel, with what was announced meanwhile, stands where Redis did; c.mu is held.
+func (c *Channel) reaches(tip store.Tip) bool {
+	ours := c.history.Tip.Position
+	if tip.Base != c.history.Base || ours.Offset > tip.Position.Offset {
+		return false // Redis was emptied, or came back older
 	}
-	held, overflow := c.pending, c.overflow
-	c.pending, c.overflow = nil, false
-	for i, e := range held {
+	c.drain()
+	return c.history.Tip.Position == tip.Position || c.past.has(tip.Position)
+}
+
+// drain delivers pending events as far as they follow the last one. It reports whether none is left; c.mu is held.
+func (c *Channel) drain() bool {
+	for len(c.pending) > 0 {
+		e := c.pending[0]
 		switch c.admit(e) {
 		case deliver:
 			c.deliver([]store.Event{e})
 		case repair:
-			c.pending = append(c.pending, held[i:]...)
-			return true, nil
+			return false
 		}
+		c.pending = c.pending[1:]
+		c.waiting -= len(e.Data) + overhead
 	}
-	if overflow {
-		return true, nil
-	}
-	if c.state != live {
-		c.setState(live)
-	}
-	return false, nil
+	c.pending, c.waiting = nil, 0
+	return true
 }
 
 // begin sets the channel to where it stands in Redis, the first time; c.mu is held.

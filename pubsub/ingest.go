@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,7 +16,8 @@ import (
 const (
 	presentMessages = 64        // presented in one call
 	presentBytes    = 256 << 10 // likewise
-	queueMessages   = 20_000    // waiting, per channel
+	queueBytes      = 64 << 20  // waiting, per channel, with queueOverhead for each message
+	queueOverhead   = 64
 	maxHold         = 15 * time.Minute
 	joinHold        = time.Second           // a newcomer's first presentations wait
 	loserHold       = 40 * time.Millisecond // so do those of a replica that usually comes second
@@ -51,6 +53,7 @@ type ingest struct {
 type queue struct {
 	channel  string
 	messages []named       // guarded by ingest.mu
+	bytes    int           // of messages; guarded by ingest.mu
 	covered  chan struct{} // 1: another replica's presentations were announced
 }
 
@@ -93,7 +96,8 @@ func (g *ingest) add(channel string, payload []byte, n name) {
 		g.queues[channel] = q
 		g.wg.Go(func() { g.work(q) })
 	}
-	if len(q.messages) >= queueMessages {
+	if q.bytes += len(payload) + queueOverhead; q.bytes > queueBytes {
+		q.bytes -= len(payload) + queueOverhead
 		g.stats.RawLost.Add(1)
 		if g.stats.RawLost.Load()%1000 == 1 {
 			g.log.Error("raw messages lost: Redis does not take them", "channel", channel)
@@ -112,20 +116,31 @@ func (g *ingest) adopted(channel string, n name) {
 		return
 	}
 	// What was named by an older marker than n's stands before it; whether it is stored, its own name must say.
-	kept := q.messages[:0:0]
-	for _, m := range q.messages {
-		if m.marker != n.marker || m.number > n.number {
-			kept = append(kept, m)
-		}
-	}
-	if len(kept) == len(q.messages) {
+	first := slices.IndexFunc(q.messages, func(m named) bool { return m.marker == n.marker })
+	if first < 0 || q.messages[first].number > n.number {
 		return
 	}
-	q.messages = kept
+	after := first // numbers of one marker stand in order and without a hole, unless the queue was full
+	for after < len(q.messages) && q.messages[after].marker == n.marker && q.messages[after].number <= n.number {
+		after++
+	}
+	q.drop(first, after)
 	select {
 	case q.covered <- struct{}{}:
 	default:
 	}
+}
+
+// drop takes messages out; ingest.mu is held.
+func (q *queue) drop(from, to int) {
+	for _, m := range q.messages[from:to] {
+		q.bytes -= len(m.payload) + queueOverhead
+	}
+	if from == 0 {
+		q.messages = q.messages[to:]
+		return
+	}
+	q.messages = slices.Concat(q.messages[:from], q.messages[to:])
 }
 
 // close ends all presenting and waits for it. The context must have ended.
@@ -176,7 +191,7 @@ func (g *ingest) wait(q *queue) bool {
 	for {
 		g.mu.Lock()
 		for len(q.messages) > 0 && time.Since(q.messages[0].came) > maxHold {
-			q.messages = q.messages[1:] // by now its name may have been forgotten
+			q.drop(0, 1) // by now its name may have been forgotten
 			g.stats.RawLost.Add(1)
 		}
 		if len(q.messages) == 0 || g.ctx.Err() != nil {

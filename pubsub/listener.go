@@ -76,6 +76,7 @@ type listener struct {
 	dropped []want          // to unsubscribe in it; guarded by mu
 	signal  chan struct{}   // 1: pending or dropped is not empty; a second signal would say nothing new
 
+	running atomic.Pointer[session]
 	healthy atomic.Bool  // settled, and the last probe came back
 	problem atomic.Value // string: why it is not healthy
 }
@@ -153,8 +154,10 @@ func (l *listener) session(ctx context.Context) error {
 	}
 	s := &session{
 		listener: l, conn: c, naming: newNaming(), batches: make(map[string]batch),
-		probes: probes, echoed: make(chan string, 1), confirm: make(chan struct{}, 1),
+		probes: probes, probed: make(map[string]chan struct{}), confirm: make(chan struct{}, 1),
 	}
+	l.running.Store(s)
+	defer l.running.Store(nil)
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(ctx, func() { _ = c.Close() }) // wakes the reader
 	defer stop()
@@ -182,7 +185,10 @@ type session struct {
 	conn   *conn
 	naming *naming // the reader's
 	probes string
-	echoed chan string // newest probe that came back; 1 is enough, an older one is of no interest
+
+	probeMu sync.Mutex
+	number  int                      // of probes; guarded by probeMu
+	probed  map[string]chan struct{} // probes on their way, closed when they come back; guarded by probeMu
 
 	batchMu sync.Mutex
 	batches map[string]batch // by marker: on their way; guarded by batchMu
@@ -415,13 +421,14 @@ func (s *session) rawMessage(source, channel string, payload []byte) {
 	}
 }
 
-// probeCame remembers the newest probe that came back.
+// probeCame notes that a probe came back.
 func (s *session) probeCame(nonce string) {
-	select {
-	case <-s.echoed:
-	default:
+	s.probeMu.Lock()
+	defer s.probeMu.Unlock()
+	if back := s.probed[nonce]; back != nil {
+		close(back)
+		delete(s.probed, nonce)
 	}
-	s.echoed <- nonce // only this goroutine sends, and there is room now
 }
 
 var (
@@ -429,6 +436,8 @@ var (
 	errMoved  = errors.New("a published probe had no receiver: Redis is another one now")
 	errSilent = errors.New("the connection is silent")
 	errPaused = errors.New("this process was paused")
+
+	errNoSession = errors.New("not connected to Redis")
 )
 
 // watch proves, every second, that the whole way works: a message published by the ordinary client arrives on the
@@ -438,7 +447,7 @@ func (s *session) watch(ctx context.Context) error {
 	s.lastAny.Store(time.Now().UnixNano())
 	tick := time.NewTicker(probeInterval)
 	defer tick.Stop()
-	last, number := time.Now(), 0
+	last := time.Now()
 	for {
 		now := time.Now()
 		if pause := now.Sub(last); pause > pauseTolerance {
@@ -451,8 +460,7 @@ func (s *session) watch(ctx context.Context) error {
 		if err := s.conn.send([]string{"PING"}); err != nil {
 			return fmt.Errorf("ping: %w", err)
 		}
-		number++
-		if err := s.probe(ctx, strconv.Itoa(number)); err != nil {
+		if err := s.check(ctx); err != nil {
 			return err
 		}
 		select {
@@ -463,36 +471,64 @@ func (s *session) watch(ctx context.Context) error {
 	}
 }
 
-// probe publishes one probe and waits for it. A publish that fails says nothing about the session, so it is not
-// ended, but the replica is not ready then.
-func (s *session) probe(ctx context.Context, nonce string) error {
+// check sends one probe. If Redis does not take it, that says nothing about the session, so it is not ended, but the
+// replica is not ready then.
+func (s *session) check(ctx context.Context) error {
+	sent := time.Now()
+	err := s.probe(ctx)
+	switch {
+	case err == nil:
+		s.stats.ProbeNanos.Store(int64(time.Since(sent)))
+		s.healthy.Store(true)
+	case errors.Is(err, errDeaf), errors.Is(err, errMoved):
+		return err
+	case ctx.Err() == nil:
+		s.healthy.Store(false)
+		s.problem.Store("Redis: " + err.Error())
+	}
+	return nil
+}
+
+// probe publishes by the ordinary client and waits until that arrives on the subscribed connection. Everything that
+// was published before has arrived then.
+func (s *session) probe(ctx context.Context) error {
+	parent := ctx
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	sent := time.Now()
+	s.probeMu.Lock()
+	s.number++
+	nonce, back := strconv.Itoa(s.number), make(chan struct{})
+	s.probed[nonce] = back
+	s.probeMu.Unlock()
+	defer func() {
+		s.probeMu.Lock()
+		delete(s.probed, nonce)
+		s.probeMu.Unlock()
+	}()
 	receivers, err := s.rdb.Publish(ctx, s.probes, nonce).Result()
-	if err != nil {
-		if ctx.Err() == nil || errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			s.healthy.Store(false)
-			s.problem.Store("Redis: " + err.Error())
-		}
-		return nil
-	}
-	if receivers == 0 {
+	switch {
+	case err != nil:
+		return err
+	case receivers == 0:
 		return errMoved
 	}
-	for {
-		select {
-		case <-ctx.Done():
-			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				return errDeaf
-			}
-			return nil
-		case got := <-s.echoed:
-			if got == nonce {
-				s.stats.ProbeNanos.Store(int64(time.Since(sent)))
-				s.healthy.Store(true)
-				return nil
-			}
+	select {
+	case <-back:
+		return nil
+	case <-ctx.Done():
+		if parent.Err() == nil {
+			return errDeaf
 		}
+		return parent.Err()
 	}
+}
+
+// fence returns when everything that was published on subscribed channels before the call has been handed to the
+// receiver.
+func (l *listener) fence(ctx context.Context) error {
+	s := l.running.Load()
+	if s == nil {
+		return errNoSession
+	}
+	return s.probe(ctx)
 }

@@ -54,6 +54,24 @@ func (h History) Has(p Position) bool {
 	return h.Events[p.Offset-floor.Offset-1].Position == p
 }
 
+// Extended returns the history with those of some other events that lead up to its oldest one in front. They are in
+// the order in which they were announced.
+func (h History) Extended(announced []Event) History {
+	var older []Event
+	floor := h.Floor()
+	for i := len(announced) - 1; i >= 0; i-- {
+		if e := announced[i]; e.Position == floor && floor.Offset > 0 {
+			older = append(older, e)
+			floor = Position{Offset: floor.Offset - 1, Nonce: e.Prev}
+		}
+	}
+	if len(older) > 0 {
+		slices.Reverse(older)
+		h.Events = append(older, h.Events...)
+	}
+	return h
+}
+
 // After returns the events after p. If some of them are not here, gap says why, and the events are all there are.
 func (h History) After(p Position) (events []Event, gap Reason) {
 	floor := h.Floor()
