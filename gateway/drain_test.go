@@ -1,11 +1,14 @@
 package gateway_test
 
 import (
+	"bufio"
 	"fmt"
+	"io"
 	"net/http"
 	"regexp"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"sluice/gateway"
@@ -107,8 +110,7 @@ func TestWhatOthersPublishedWhileThisReplicaLostRedisIsDeliveredInOrder(t *testi
 		s.publish("orders", "1")
 		st.next()
 		// Another replica goes on publishing. Its scripts are the same.
-		other := newSite(t, gateway.Config{})
-		other.back.mini, other.mini = s.mini, s.mini
+		other := newReplica(t, gateway.Config{Replica: "replica-2"}, s.mini)
 		other.waitReady()
 		s.back.cut()
 		for i := range 3 {
@@ -212,11 +214,18 @@ func TestWithoutADrainTimeAllStreamsEndAtOnce(t *testing.T) {
 func TestAStreamThatIsStillOpeningDoesNotHoldTheEndUp(t *testing.T) {
 	serve(t, gateway.Config{}, func(t *testing.T, s *site) {
 		s.back.cut()
-		var streams []chan *stream
+		type result struct {
+			*stream
+			err error
+		}
+		var waiting []chan result
 		for _, accept := range []string{"text/event-stream", "*/*"} {
-			opened := make(chan *stream, 1)
-			streams = append(streams, opened)
-			go func() { opened <- s.open("/api/sse/channels/new", "Accept", accept) }()
+			opened := make(chan result, 1)
+			waiting = append(waiting, opened)
+			go func() {
+				st, err := s.tryOpen("/api/sse/channels/new", "Accept", accept)
+				opened <- result{st, err}
+			}()
 		}
 		time.Sleep(time.Second)
 		began := time.Now()
@@ -226,8 +235,12 @@ func TestAStreamThatIsStillOpeningDoesNotHoldTheEndUp(t *testing.T) {
 		if took := time.Since(began); took > 3*time.Second {
 			t.Errorf("took %v", took)
 		}
-		comesBack(t, "EventSource", <-streams[0])
-		refused(t, "a program", (<-streams[1]).answer, 503)
+		browser, program := <-waiting[0], <-waiting[1]
+		if browser.err != nil || program.err != nil {
+			t.Fatalf("not answered: %v, %v", browser.err, program.err)
+		}
+		comesBack(t, "EventSource", browser.stream)
+		refused(t, "a program", program.answer, 503)
 	})
 }
 
@@ -256,35 +269,43 @@ func TestATaskRunningAtTheEndIsFinishedOrFails(t *testing.T) {
 }
 
 // Whoever is told that a task has begun must be able to rely on its end, even if the replica was just stopping.
-func TestATaskStartedWhileDrainingIsRefusedOrEnds(t *testing.T) {
+func TestATaskStartedAtTheVeryEndIsRefusedOrEnds(t *testing.T) {
 	serve(t, gateway.Config{DrainTime: 10 * time.Second}, func(t *testing.T, s *site) {
-		for range 20 {
-			s.open("/api/sse/time")
+		c, err := s.front.dial(t.Context(), "192.0.2.1:1")
+		if err != nil {
+			t.Fatal(err)
 		}
+		defer c.Close()
+		const body = `{"taskName":"x"}`
+		say := func(text string) {
+			t.Helper()
+			if _, err := io.WriteString(c, text); err != nil {
+				t.Fatal(err)
+			}
+		}
+		// The call is there before the end begins, its body is not.
+		say(fmt.Sprintf("POST /api/tasks/start HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body[:5]))
+		synctest.Wait()
 		stopped := make(chan error, 1)
 		go func() { stopped <- s.stop() }()
-		s.until("draining", func() bool { return s.get("/readyz").Status == 503 })
-		var started []string
-		for range 100 { // one every 100 ms, until nobody answers
-			resp, err := s.front.client.Do(s.request(t.Context(), "POST", "/api/tasks/start", `{"taskName":"x"}`))
-			if err != nil {
-				break
-			}
-			if resp.StatusCode == http.StatusAccepted {
-				started = append(started, resp.Status)
-			}
-			_ = resp.Body.Close()
-			time.Sleep(100 * time.Millisecond)
+		time.Sleep(time.Second)
+		say(body[5:])
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
 		}
+		_ = resp.Body.Close()
 		if err := <-stopped; err != nil {
 			t.Errorf("Shutdown: %v", err)
 		}
+		if resp.StatusCode != http.StatusAccepted {
+			return
+		}
 		for _, key := range s.mini.Keys() {
-			if !strings.HasPrefix(key, "sluice:{progress:") || !strings.HasSuffix(key, ":history") {
-				continue
-			}
-			if state, err := s.mini.List(key); err != nil || !strings.Contains(state[0], `"final":true`) {
-				t.Errorf("of %d tasks that were started %s is left in state %v, %v", len(started), key, state, err)
+			if strings.HasPrefix(key, "sluice:{progress:") && strings.HasSuffix(key, ":history") {
+				if state, err := s.mini.List(key); err != nil || !strings.Contains(state[0], `"final":true`) {
+					t.Errorf("the task was accepted and left like this: %v, %v", state, err)
+				}
 			}
 		}
 	})
@@ -296,7 +317,13 @@ func TestASurplusOfStreamsIsAdmittedSlowly(t *testing.T) {
 		results := make(chan *stream, n)
 		began := time.Now()
 		for range n {
-			go func() { results <- s.open("/api/sse/time", "Accept", "text/event-stream") }()
+			go func() {
+				st, err := s.tryOpen("/api/sse/time", "Accept", "text/event-stream")
+				if err != nil {
+					t.Error(err)
+				}
+				results <- st
+			}()
 		}
 		admitted := 0
 		for range n {

@@ -76,6 +76,11 @@ func refusalOf(err error) *refusal {
 		return refuse(http.StatusConflict, "task_ended", "The task has already ended")
 	case errors.Is(err, store.ErrExists):
 		return refuse(http.StatusConflict, "task_exists", "There is already a task with this id")
+	case errors.Is(err, store.ErrUncertain):
+		return &refusal{
+			status: http.StatusServiceUnavailable, Code: "outcome_unknown", retryAfter: 1, cause: err,
+			Message: "Redis did not answer in time. Repeat the request with the same Idempotency-Key",
+		}
 	default:
 		return &refusal{
 			status: http.StatusServiceUnavailable, Code: "unavailable", Message: "Redis does not answer", retryAfter: 1,

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -171,13 +172,14 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	s.loops.close()
-	patience, cancel := context.WithTimeout(ctx, time.Until(began.Add(s.cfg.DrainTime)))
-	s.tasks.wait(patience)
-	cancel()
-	if err := s.http.Shutdown(ctx); err != nil {
-		return errors.Join(err, s.http.Close())
+	err := s.http.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(err, s.http.Close())
 	}
-	return nil
+	patience, cancel := context.WithTimeout(ctx, time.Until(began.Add(s.cfg.DrainTime)))
+	defer cancel()
+	s.tasks.wait(patience) // last: while a handler runs, it may start one
+	return err
 }
 
 // handleError answers for a handler that returned an error.
@@ -212,13 +214,21 @@ func ipExtractor(trusted []netip.Prefix) echo.IPExtractor {
 	return echo.ExtractIPFromXFFHeader(options...)
 }
 
+// CheckOrigin reports why origin cannot be one of Config.CORSOrigins.
+func CheckOrigin(origin string) error {
+	if strings.ContainsAny(origin, "*?#") { // to CORS a star is a pattern, to the protection below it is a letter
+		return errors.New("an origin is a scheme, a host and maybe a port")
+	}
+	return http.NewCrossOriginProtection().AddTrustedOrigin(origin)
+}
+
 // crossOrigin refuses what a page of another origin makes a browser publish. Programs are not concerned: they send
 // neither Origin nor Sec-Fetch-Site.
 func crossOrigin(origins []string) echo.MiddlewareFunc {
 	protection := http.NewCrossOriginProtection()
 	for _, o := range origins {
 		if err := protection.AddTrustedOrigin(o); err != nil {
-			continue // "*" and the like: CORS says what it means, and it does not mean publishing
+			panic("gateway: " + err.Error()) // the settings are checked before (CheckOrigin)
 		}
 	}
 	return func(next echo.HandlerFunc) echo.HandlerFunc {

@@ -51,10 +51,20 @@ func serve(t *testing.T, cfg gateway.Config, test func(t *testing.T, s *site)) {
 	})
 }
 
-// newSite starts a gateway; it may not be ready yet.
+// newSite starts a gateway with a Redis of its own; it may not be ready yet.
 func newSite(t *testing.T, cfg gateway.Config) *site {
 	t.Helper()
-	cfg.Replica, cfg.Writer = "replica-1", gateway.WriterGoroutine // sockets and bubbles do not go together
+	cfg.Replica = "replica-1"
+	mini := miniredis.NewMiniRedis()
+	mini.ClockTTL(true)
+	t.Cleanup(mini.Close)
+	return newReplica(t, cfg, mini)
+}
+
+// newReplica starts a gateway on a Redis.
+func newReplica(t *testing.T, cfg gateway.Config, mini *miniredis.Miniredis) *site {
+	t.Helper()
+	cfg.Writer = gateway.WriterGoroutine // sockets and bubbles do not go together
 	cfg.MaxBodyBytes = max(cfg.MaxBodyBytes, 4096)
 	if cfg.Heartbeat == 0 {
 		cfg.Heartbeat = 30 * time.Second
@@ -65,9 +75,7 @@ func newSite(t *testing.T, cfg gateway.Config) *site {
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 
 	logging.Disable() // go-redis's own, of each failed connection
-	s := &site{t: t, mini: miniredis.NewMiniRedis(), front: newPipes()}
-	s.mini.ClockTTL(true)
-	s.back = &wires{mini: s.mini}
+	s := &site{t: t, mini: mini, front: newPipes(), back: &wires{mini: mini}}
 	s.rdb = redis.NewClient(&redis.Options{
 		Dialer: s.back.dial, ContextTimeoutEnabled: true, DialerRetries: 1, MaxRetries: -1, PipelinePoolSize: -1,
 		ReadTimeout: 4 * time.Second, WriteTimeout: 4 * time.Second,
@@ -101,7 +109,6 @@ func newSite(t *testing.T, cfg gateway.Config) *site {
 		}
 		s.front.closeIdle()
 		_ = s.rdb.Close()
-		s.mini.Close()
 	})
 	return s
 }
@@ -192,11 +199,21 @@ type stream struct {
 // open opens a stream. If it is refused, the answer is in it.
 func (s *site) open(path string, header ...string) *stream {
 	s.t.Helper()
+	st, err := s.tryOpen(path, header...)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return st
+}
+
+// tryOpen is open for goroutines of a test.
+func (s *site) tryOpen(path string, header ...string) (*stream, error) {
+	s.t.Helper()
 	ctx, cancel := context.WithCancel(s.t.Context())
 	resp, err := s.front.client.Do(s.request(ctx, http.MethodGet, path, "", header...))
 	if err != nil {
 		cancel()
-		s.t.Fatal(err)
+		return nil, err
 	}
 	st := &stream{
 		answer: answer{Status: resp.StatusCode, Header: resp.Header}, t: s.t, events: make(chan sse.Event, 10_000), raw: &buffer{},
@@ -207,7 +224,7 @@ func (s *site) open(path string, header ...string) *stream {
 		st.Close = func() {}
 		_ = resp.Body.Close()
 		cancel()
-		return st
+		return st, nil
 	}
 	done := make(chan struct{})
 	go func() {
@@ -222,7 +239,7 @@ func (s *site) open(path string, header ...string) *stream {
 	}()
 	st.Close = sync.OnceFunc(func() { cancel(); _ = resp.Body.Close(); <-done })
 	s.t.Cleanup(st.Close)
-	return st
+	return st, nil
 }
 
 // next returns the next event with data.
@@ -385,7 +402,7 @@ func (b *buffered) Close() error                   { return b.close() }
 func (w *wires) cut() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.away = errors.New("dial tcp redis-secret-host:6379: connection refused")
+	w.away = error(&net.OpError{Op: "dial", Net: "tcp", Err: errors.New("redis-secret-host:6379: connection refused")})
 	for _, c := range w.conns {
 		_ = c.Close()
 	}

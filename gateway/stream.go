@@ -174,6 +174,9 @@ func (s *Server) stream(c echo.Context, open func(context.Context) (*pubsub.Stre
 	st, err := s.admitted(c, open)
 	if err != nil {
 		release()
+		if s.draining.Load() {
+			err = errDraining
+		}
 		return s.comeBack(c, refusalOf(err))
 	}
 	if st.Finished {
@@ -204,6 +207,7 @@ func (s *Server) stream(c echo.Context, open func(context.Context) (*pubsub.Stre
 func (s *Server) admitted(c echo.Context, open func(context.Context) (*pubsub.Stream, error)) (*pubsub.Stream, error) {
 	ctx, cancel := context.WithTimeout(c.Request().Context(), openTimeout)
 	defer cancel()
+	defer context.AfterFunc(s.drain, cancel)() // a stream that is still opening must not hold the end up
 	if s.admit != nil {
 		patient, stop := context.WithTimeout(ctx, admitPatience)
 		defer stop()

@@ -52,12 +52,18 @@ func (s *Server) startTask(c echo.Context) error {
 	if strings.TrimSpace(task.TaskName) == "" {
 		return &store.InvalidError{Code: "missing_fields", Message: "Missing required fields", Fields: []string{"taskName"}}
 	}
-	_, taskID, err := s.beginTask(c, "", task.TaskName)
+	e, taskID, err := s.beginTask(c, "", task.TaskName)
 	if err != nil {
 		return err
 	}
 	if c.Response().Header().Get("Idempotent-Replayed") == "" {
 		s.tasks.simulate(taskID, task.TaskName)
+	} else { // the answer is the first one's
+		var first store.Progress
+		if err := json.Unmarshal(e.Data, &first); err != nil {
+			return fmt.Errorf("state of task %q: %w", taskID, err)
+		}
+		task.TaskName = first.Message
 	}
 	return c.JSON(http.StatusAccepted, struct {
 		Success  bool   `json:"success"`
@@ -197,7 +203,7 @@ func (t *tasks) report(ctx context.Context, taskID string, r store.Report) error
 		call, cancel := context.WithTimeout(ctx, 3*time.Second)
 		_, _, err = t.store.Append(call, d, store.AppendOptions{IdempotencyKey: key})
 		cancel()
-		if err == nil || refusalOf(err).Code != "unavailable" || try == 30 || ctx.Err() != nil {
+		if err == nil || refusalOf(err).status != http.StatusServiceUnavailable || try == 30 || ctx.Err() != nil {
 			return err
 		}
 		if err := sleep(ctx, time.Second); err != nil {

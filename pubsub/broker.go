@@ -28,12 +28,13 @@ type Config struct {
 
 // Times of the broker.
 const (
-	linger      = 30 * time.Second // a channel stays subscribed after its last stream, for those that reconnect
-	sweepEvery  = time.Second      // at most; more often if quiet channels are checked more often
-	checkEvery  = 5 * time.Second  // quiet channels, unless Config says otherwise
-	touchEvery  = time.Hour        // so that a watched channel's position does not expire
-	tipsAtOnce  = 1000             // channels in one pipeline
-	syncWorkers = 8                // histories read side by side
+	linger      = 30 * time.Second       // a channel stays subscribed after its last stream, for those that reconnect
+	sweepEvery  = time.Second            // at most; more often if quiet channels are checked more often
+	checkEvery  = 5 * time.Second        // quiet channels, unless Config says otherwise
+	touchEvery  = time.Hour              // so that a watched channel's position does not expire
+	tipsAtOnce  = 1000                   // channels in one pipeline
+	verifyEvery = 100 * time.Millisecond // a channel, at most, because of clients' unknown positions
+	syncWorkers = 8                      // histories read side by side
 )
 
 // Broker connects Redis channels with feeds. It is safe for concurrent use.

@@ -25,6 +25,7 @@ type Channel struct {
 	// exactly at the tip. Several channels' mu are taken in the order of their names; a feed's mu after them.
 	mu       sync.Mutex
 	state    state         // guarded by mu
+	asked    time.Time     // when a client's unknown position had it compared with Redis last; guarded by mu
 	epoch    int           // how often it was settled: what was read before the last time is too old; guarded by mu
 	begun    bool          // history is valid: the channel was synchronised once; guarded by mu
 	history  store.History // newest events, as delivered; guarded by mu

@@ -1,6 +1,7 @@
 package pubsub
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"sync"
@@ -60,22 +61,23 @@ type Feed struct {
 	encoder  Encoder
 	limit    int
 
-	mu       sync.Mutex
-	at       []store.Position // delivered, by channel; guarded by mu
-	chunks   []chunk          // guarded by mu
-	size     int              // bytes in chunks' backing memory; guarded by mu
-	head     int64            // cursor behind the newest byte; guarded by mu
-	tail     int64            // cursor of the oldest byte kept; guarded by mu
-	ended    bool             // nothing comes any more; guarded by mu
-	released bool             // by its last stream; guarded by mu
-	skipped  int              // events since the clients were last told their position; guarded by mu
-	changed  chan struct{}    // closed at the next append; nil while nobody waits; guarded by mu
-	wakers   []*func()        // guarded by mu
-	id       []byte           // scratch; guarded by mu
+	mu      sync.Mutex
+	at      []store.Position // delivered, by channel; guarded by mu
+	chunks  []chunk          // guarded by mu
+	size    int              // bytes in chunks' backing memory; guarded by mu
+	head    int64            // cursor behind the newest byte; guarded by mu
+	tail    int64            // cursor of the oldest byte kept; guarded by mu
+	ended   bool             // nothing comes any more; guarded by mu
+	skipped int              // events since the clients were last told their position; guarded by mu
+	changed chan struct{}    // closed at the next append; nil while nobody waits; guarded by mu
+	wakers  []*func()        // guarded by mu
+	id      []byte           // scratch; guarded by mu
 
-	// The broker's, guarded by its mu.
-	streams int
-	ready   chan struct{} // closed when the feed is attached to its channels
+	// The broker's.
+	streams int             // guarded by the broker's mu
+	ready   chan struct{}   // closed when the feed is attached to its channels
+	unused  context.Context // ends when the last stream has left
+	release func()          // ends it; called with mu held
 }
 
 // NewFeed returns a feed without channels, for frames that its owner makes itself (see Write). It keeps limit bytes.
@@ -158,29 +160,27 @@ func (f *Feed) append(i int, e store.Event) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.at[i] = e.Position
-	end := e.Final && len(f.channels) == 1
-	if !wanted(f.types, e.Type) {
+	end := e.Final && len(f.names) == 1
+	shown := wanted(f.types, e.Type)
+	if !shown {
 		f.skipped++
-		if f.skipped >= skippedAtMost {
-			f.id = store.AppendEventID(f.id[:0], f.names, f.at)
-			c := f.room(len(f.id) + overhead)
-			c.bytes = f.encoder.Position(c.bytes, f.id)
-			f.skipped = 0
-			f.grown(c)
-		}
-	} else {
-		f.id = store.AppendEventID(f.id[:0], f.names, f.at)
-		c := f.room(len(e.Data) + len(f.id) + len(e.Type) + len(e.Channel) + overhead)
-		c.bytes = f.encoder.Event(c.bytes, f.id, e)
-		f.skipped = 0
-		f.ended = f.ended || end
-		f.grown(c)
+	}
+	if !shown && !end && f.skipped < skippedAtMost {
 		return
 	}
-	if end {
-		f.ended = true
-		f.tell()
+	f.skipped = 0
+	f.ended = f.ended || end
+	f.id = store.AppendEventID(f.id[:0], f.names, f.at)
+	c := f.room(len(e.Data) + len(f.id) + len(e.Type) + len(e.Channel) + overhead)
+	switch {
+	case shown:
+		c.bytes = f.encoder.Event(c.bytes, f.id, e)
+	case end: // the client must not come back for more
+		c.bytes = f.encoder.Position(c.bytes, append(f.id, store.EndMark...))
+	default:
+		c.bytes = f.encoder.Position(c.bytes, f.id)
 	}
+	f.grown(c)
 }
 
 // gap adds a gap notice for the i-th channel, whose next event comes right after from.

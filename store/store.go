@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 	"time"
 
@@ -57,8 +58,7 @@ type AppendOptions struct {
 // Append stores an event and announces it, atomically. again is true if nothing was done because the idempotency key
 // had been used; the event is then the first one.
 //
-// It returns ErrEnded or ErrExists; any other error is Redis's, and then the event may or may not have been stored:
-// a caller that must know repeats the call with an idempotency key.
+// It returns ErrEnded, ErrExists or ErrUncertain; after any other error nothing was stored.
 func (s *Store) Append(ctx context.Context, d Draft, o AppendOptions) (event Event, again bool, err error) {
 	keys := []string{historyKey(d.Channel), metaKey(d.Channel)}
 	if o.IdempotencyKey != "" {
@@ -69,6 +69,9 @@ func (s *Store) Append(ctx context.Context, d Draft, o AppendOptions) (event Eve
 		d.Type, d.Data, string(d.Fill), NewNonce().String(), flag(d.Final), flag(o.IfNew), seconds(onceTTL))
 	reply, err := s.scripts.run(ctx, appendScript, keys, args).Result()
 	if err != nil {
+		if wasSent(err) {
+			err = fmt.Errorf("%w: %w", ErrUncertain, err)
+		}
 		return Event{}, false, fmt.Errorf("append to channel %q: %w", d.Channel, err)
 	}
 	status, text, err := appendReply(reply)
@@ -86,6 +89,16 @@ func (s *Store) Append(ctx context.Context, d Draft, o AppendOptions) (event Eve
 	default:
 		return Event{}, false, fmt.Errorf("append.lua answered status %q", status)
 	}
+}
+
+// wasSent reports whether a call that ended with err may have reached Redis: not if there was no connection to send it
+// over, and not if Redis answered that it did nothing.
+func wasSent(err error) bool {
+	if _, answered := errors.AsType[redis.Error](err); answered || errors.Is(err, redis.ErrPoolTimeout) {
+		return false
+	}
+	connecting, ok := errors.AsType[*net.OpError](err)
+	return !ok || connecting.Op != "dial"
 }
 
 // RawMessage is a raw PUBLISH on its way into a channel: either understood (Draft) or not (Reason, Payload).

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -129,8 +130,8 @@ func checkNames(environ []string, cfg *Config) error {
 		known = append(known, s.name)
 	}
 	for _, entry := range environ {
-		name, _, _ := strings.Cut(entry, "=")
-		if !strings.HasPrefix(name, prefix+"_") || slices.Contains(known, name) {
+		name, value, _ := strings.Cut(entry, "=")
+		if !strings.HasPrefix(name, prefix+"_") || slices.Contains(known, name) || isServiceLink(name, value) {
 			continue
 		}
 		nearest, best := "", 1+len(name)/3
@@ -145,6 +146,16 @@ func checkNames(environ []string, cfg *Config) error {
 		return fmt.Errorf("%s is not a setting (gateway help lists all)", name)
 	}
 	return nil
+}
+
+// serviceLink matches the variables that Kubernetes (and docker --link) put into every container when a service is
+// called "gateway".
+var serviceLink = regexp.MustCompile(`^GATEWAY_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
+
+// isServiceLink reports whether a variable is such a one. GATEWAY_PORT is only if it holds a URL: else somebody means a
+// setting.
+func isServiceLink(name, value string) bool {
+	return serviceLink.MatchString(name) && (name != prefix+"_PORT" || strings.Contains(value, "://"))
 }
 
 // distance is the number of letters to add, drop or change to get from a to b (Levenshtein).
@@ -230,7 +241,7 @@ func (c *Config) validate() error {
 	for i, text := range c.CORSOrigins {
 		origin := strings.TrimSuffix(strings.TrimSpace(text), "/")
 		u, err := url.Parse(origin)
-		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.Path != "" {
+		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || gateway.CheckOrigin(origin) != nil {
 			return wrong("CORS_ORIGINS", text, "origins are expected, for example https://www.example.com")
 		}
 		c.CORSOrigins[i] = origin

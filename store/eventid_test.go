@@ -1,0 +1,191 @@
+package store_test
+
+import (
+	"encoding/base64"
+	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"strings"
+	"testing"
+
+	"sluice/store"
+)
+
+// somewhere returns n channels and a position in each of them, the same for the same seed.
+func somewhere(n int, seed uint64) (channels []string, positions []store.Position) {
+	r := rand.New(rand.NewPCG(seed, 0))
+	for i := range n {
+		channels = append(channels, fmt.Sprintf("channel-%d:%c", i, 'a'+rune(r.IntN(26))))
+		p := store.Position{Offset: r.Uint64() >> (11 + r.IntN(53))} // of any length, up to 2^53
+		for j := range p.Nonce {
+			p.Nonce[j] = byte(r.Uint32())
+		}
+		positions = append(positions, p)
+	}
+	return channels, positions
+}
+
+func TestAnEventIDHoldsThePlaceInEveryChannel(t *testing.T) {
+	for n := 1; n <= 50; n++ {
+		channels, positions := somewhere(n, uint64(n))
+		id := string(store.AppendEventID(nil, channels, positions))
+		if !regexp.MustCompile(`^[0-9A-Za-z_-]+$`).MatchString(id) {
+			t.Errorf("%d channels: %q is not safe in a header", n, id)
+		}
+		got, known := store.ParseEventID(id, channels)
+		for i := range channels {
+			if !known[i] || got[i] != positions[i] {
+				t.Errorf("%d channels: place %d is read as %v (known %v), want %v", n, i, got[i], known[i], positions[i])
+			}
+		}
+	}
+}
+
+func TestAnEventIDIsAppended(t *testing.T) {
+	channels, positions := somewhere(2, 1)
+	if got := string(store.AppendEventID([]byte("id: "), channels, positions)); !strings.HasPrefix(got, "id: m") {
+		t.Errorf("got %q", got)
+	}
+	if got, want := string(store.AppendEventID([]byte("id: "), channels[:1], positions[:1])), "id: "+positions[0].String(); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// nginx and most others take a header line of 4 KiB, but all lines together must fit in 8 KiB or so.
+func TestTheEventIDOfFiftyChannelsIsShorterThanOneKiB(t *testing.T) {
+	channels, positions := somewhere(50, 1)
+	for i := range positions {
+		positions[i].Offset = 1 << 34 // 200 events a second for three years
+	}
+	if n := len(store.AppendEventID(nil, channels, positions)); n >= 1024 {
+		t.Errorf("%d bytes", n)
+	}
+}
+
+func TestAnEventIDMeansTheSameInAnotherOrder(t *testing.T) {
+	channels, positions := somewhere(3, 1)
+	id := string(store.AppendEventID(nil, channels, positions))
+	got, known := store.ParseEventID(id, []string{channels[2], channels[0], channels[1]})
+	for i, want := range []store.Position{positions[2], positions[0], positions[1]} {
+		if !known[i] || got[i] != want {
+			t.Errorf("place %d: got %v (known %v), want %v", i, got[i], known[i], want)
+		}
+	}
+}
+
+func TestAnEventIDOfOtherChannelsKnowsThoseItHas(t *testing.T) {
+	channels, positions := somewhere(3, 1)
+	id := string(store.AppendEventID(nil, channels, positions))
+	for name, test := range map[string]struct {
+		asked []string
+		known []bool
+	}{
+		"one less":        {channels[:2], []bool{true, true}},
+		"one alone":       {channels[1:2], []bool{true}},
+		"one more":        {append(channels[:3:3], "new"), []bool{true, true, true, false}},
+		"none of them":    {[]string{"new", "newer"}, []bool{false, false}},
+		"an alike name":   {[]string{strings.ToUpper(channels[0])}, []bool{false}},
+		"an empty name":   {[]string{""}, []bool{false}},
+		"a name's prefix": {[]string{channels[0][:3]}, []bool{false}},
+	} {
+		got, known := store.ParseEventID(id, test.asked)
+		for i := range test.asked {
+			if known[i] != test.known[i] {
+				t.Errorf("%s: channel %q known %v, want %v", name, test.asked[i], known[i], test.known[i])
+			}
+			if known[i] && got[i] != positions[i] && name != "one alone" {
+				t.Errorf("%s: channel %q at %v, want %v", name, test.asked[i], got[i], positions[i])
+			}
+			if !known[i] && got[i] != (store.Position{}) {
+				t.Errorf("%s: an unknown channel has the place %v", name, got[i])
+			}
+		}
+	}
+}
+
+// The name is not in the id of one channel: it is for people to read, and the nonce tells a wrong channel.
+func TestTheIDOfOneChannelSaysNothingToAStreamOfSeveral(t *testing.T) {
+	_, known := store.ParseEventID("7-0000000000", []string{"a", "b"})
+	if known[0] || known[1] {
+		t.Errorf("known: %v", known)
+	}
+}
+
+func TestTheEndMarkDoesNotHideThePlace(t *testing.T) {
+	at, known := store.ParseEventID("7-0000000000"+store.EndMark, []string{"progress:t"})
+	if !known[0] || at[0].Offset != 7 {
+		t.Errorf("got %v, known %v", at, known)
+	}
+}
+
+func TestACutOffEventIDKnowsNothing(t *testing.T) {
+	channels, positions := somewhere(5, 3)
+	id := string(store.AppendEventID(nil, channels, positions))
+	raw, err := base64.RawURLEncoding.DecodeString(id[1:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range len(raw) {
+		cut := "m" + base64.RawURLEncoding.EncodeToString(raw[:n])
+		at, known := store.ParseEventID(cut, channels)
+		for i := range channels {
+			if known[i] && at[i] != positions[i] {
+				t.Errorf("cut to %d bytes, channel %d has the place %v, want %v or none", n, i, at[i], positions[i])
+			}
+		}
+	}
+}
+
+// FuzzParseEventID: whatever a client sends, reading it does not panic, knows at most what was asked for, and writes no
+// place that could not be written again.
+func FuzzParseEventID(f *testing.F) {
+	for n := range 4 {
+		channels, positions := somewhere(n+1, uint64(n))
+		f.Add(string(store.AppendEventID(nil, channels, positions)), "channel-0:a,channel-1:b")
+	}
+	for _, id := range []string{
+		"", "m", "m=", "M", "-end", "m-end", "7-0000000000-end", "mAAAA", "m" + strings.Repeat("_", 300), "m" + strings.Repeat("A", 15),
+		"7-0000000000", "\x00", "m\n", "unknown",
+	} {
+		f.Add(id, "a")
+		f.Add(id, "a,b,c")
+	}
+	f.Fuzz(func(t *testing.T, id, names string) {
+		channels := strings.Split(names, ",")
+		at, known := store.ParseEventID(id, channels)
+		if len(at) != len(channels) || len(known) != len(channels) {
+			t.Fatalf("%d places and %d answers for %d channels", len(at), len(known), len(channels))
+		}
+		for i := range channels {
+			if !known[i] && at[i] != (store.Position{}) {
+				t.Errorf("unknown channel %q has the place %v", channels[i], at[i])
+			}
+		}
+		again, _ := store.ParseEventID(string(store.AppendEventID(nil, channels, at)), channels)
+		for i := range channels {
+			// Two names may share a hash; and a lone offset beyond what Redis can count is not read again.
+			if known[i] && again[i] != at[i] && len(channels) == 1 && at[i].Offset < 1<<53 {
+				t.Errorf("channel %q: %v is written and read as %v", channels[i], at[i], again[i])
+			}
+		}
+	})
+}
+
+// FuzzATamperedEventIDGivesNoOtherChannelsPlace flips one byte of a good id.
+func FuzzATamperedEventIDGivesNoOtherChannelsPlace(f *testing.F) {
+	f.Add(uint64(1), uint(0), byte('x'))
+	f.Add(uint64(2), uint(20), byte('-'))
+	f.Fuzz(func(t *testing.T, seed uint64, where uint, what byte) {
+		channels, positions := somewhere(4, seed)
+		id := store.AppendEventID(nil, channels, positions)
+		id[where%uint(len(id))] = what
+		at, known := store.ParseEventID(string(id), channels)
+		for i := range channels {
+			for j := range channels {
+				if known[i] && i != j && at[i] == positions[j] {
+					t.Errorf("%q: channel %d has the place of channel %d", id, i, j)
+				}
+			}
+		}
+	})
+}
