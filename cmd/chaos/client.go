@@ -7,17 +7,19 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 )
 
-// A client reads one stream like a browser's EventSource: it reconnects after the time retry: said, on the end of
-// the stream and on network errors only, with Last-Event-ID; any other answer than 200 with text/event-stream ends it for
-// ever. It has no time-outs. The last event id outlives a stream that brings none (the standard can be
-// read otherwise; Chromium and Firefox do this).
+// A client reads one stream like a browser's EventSource: on the end of the stream and on network errors it reconnects,
+// after the time that retry: said, with Last-Event-ID; any answer other than 200 with text/event-stream ends it for
+// ever. It has no time-outs. The last event id outlives a stream that brings none (the standard can be read
+// otherwise; Chromium and Firefox do this).
 type client struct {
 	name     string
 	path     string
+	query    url.Values
 	channels []string // one: the stream carries plain payloads; several: envelopes
 	several  bool
 	targets  *targets
@@ -51,13 +53,12 @@ type role int
 // defaultRetry is what Chromium waits until a stream says otherwise.
 const defaultRetry = 3 * time.Second
 
-func newClient(name, path string, channels []string, several bool, at *targets, turn int, now func() time.Duration) *client {
+func newClient(name string, at *targets, turn int, now func() time.Duration) *client {
 	open := make(chan struct{})
 	close(open)
 	return &client{
-		name: name, path: path, channels: channels, several: several, targets: at, turn: turn, now: now,
-		retry: defaultRetry, gate: open, have: map[string]string{},
-		record: clientRecord{Name: name, Channels: channels},
+		name: name, targets: at, turn: turn, now: now, retry: defaultRetry, gate: open, have: map[string]string{},
+		record: clientRecord{Name: name},
 		http: &http.Client{Transport: &http.Transport{
 			DialContext:        (&net.Dialer{}).DialContext,
 			DisableCompression: true,
@@ -96,7 +97,8 @@ func (c *client) run(ctx context.Context) {
 
 // stream reads one stream to its end and reports whether EventSource would stop for ever.
 func (c *client) stream(ctx context.Context, first bool) (over bool) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.targets.pick(c.turn)+c.path, nil)
+	address := c.targets.pick(c.turn) + c.path + "?" + c.query.Encode()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		c.die(err.Error())
 		return true
@@ -255,6 +257,13 @@ func (c *client) stall() (resume func()) {
 		c.mu.Unlock()
 		close(gate)
 	})
+}
+
+// position returns the last event id.
+func (c *client) position() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.last
 }
 
 func (c *client) reconnects() int {

@@ -98,8 +98,8 @@ func TestClientDoesWhatEventSourceDoes(t *testing.T) {
 			web := httptest.NewServer(server)
 			defer web.Close()
 			began := time.Now()
-			client := newClient("c", "/x", []string{"a"}, false, &targets{urls: []string{web.URL}}, 0,
-				func() time.Duration { return time.Since(began) })
+			client := newClient("c", &targets{urls: []string{web.URL}}, 0, func() time.Duration { return time.Since(began) })
+			client.channels = []string{"a"}
 			ctx, stop := context.WithCancel(t.Context())
 			defer stop()
 			done := make(chan struct{})
@@ -141,8 +141,8 @@ func TestClientTakesRefusedConnectionsAsNetworkErrors(t *testing.T) {
 	server := &answers{}
 	web := httptest.NewServer(server)
 	defer web.Close()
-	client := newClient("c", "/x", []string{"a"}, false, &targets{urls: []string{refusedAddress(t), web.URL}}, 0,
-		func() time.Duration { return 0 })
+	client := newClient("c", &targets{urls: []string{refusedAddress(t), web.URL}}, 0, func() time.Duration { return 0 })
+	client.channels = []string{"a"}
 	client.retry = time.Millisecond
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
@@ -168,7 +168,8 @@ func TestClientTakesRefusedConnectionsAsNetworkErrors(t *testing.T) {
 }
 
 func TestClientRecordsGapsAndEnvelopes(t *testing.T) {
-	client := newClient("c", "/x", []string{"a", "b"}, true, &targets{}, 0, func() time.Duration { return 0 })
+	client := newClient("c", &targets{}, 0, func() time.Duration { return 0 })
+	client.channels, client.several = []string{"a", "b"}, true
 	for _, e := range []struct{ kind, data string }{
 		{"gap", `{"channel":"b","reason":"trimmed"}`},
 		{"", `{"channel":"a","id":"3-x","type":"note","time":1,"data":{"b": 1.0, "a":2}}`},

@@ -132,7 +132,9 @@ func (c *cluster) startRedis(ctx context.Context) error {
 		return err
 	}
 	host, port, _ := net.SplitHostPort(c.redisAddr)
-	args := []string{"--bind", host, "--port", port, "--dir", c.dir, "--daemonize", "no", "--save", "", "--appendonly", "no"}
+	args := []string{
+		"--bind", host, "--port", port, "--dir", c.dir, "--daemonize", "no", "--save", "", "--appendonly", "no",
+	}
 	switch c.plan.persist {
 	case everyTime:
 		args = append(args, "--appendonly", "yes", "--appendfsync", "always")
@@ -249,11 +251,12 @@ func (c *cluster) startNginx(ctx context.Context) error {
 		user.WriteString("user root;\n") // the temporary folder is ours alone
 	}
 	config := filepath.Join(c.dir, "nginx.conf")
-	text := strings.NewReplacer("@user", user.String(), "@dir", c.dir, "@servers", servers.String(), "@listen", c.nginxAddr).Replace(nginxConfig)
-	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+	fill := strings.NewReplacer("@user", user.String(), "@dir", c.dir, "@servers", servers.String(), "@listen", c.nginxAddr)
+	if err := os.WriteFile(config, []byte(fill.Replace(nginxConfig)), 0o644); err != nil {
 		return err
 	}
-	if c.nginx, err = c.start("nginx", os.Environ(), path, "-p", c.dir, "-c", config, "-e", "stderr", "-g", "daemon off;"); err != nil {
+	args := []string{"-p", c.dir, "-c", config, "-e", "stderr", "-g", "daemon off;"}
+	if c.nginx, err = c.start("nginx", os.Environ(), path, args...); err != nil {
 		return err
 	}
 	c.aim()

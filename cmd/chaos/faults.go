@@ -12,22 +12,28 @@ import (
 const (
 	blink = 5 * time.Millisecond // around an instant: clocks of two processes on one machine
 
-	// A replica may be counted twice by Redis, once for a channel and once for a pattern.
-	perReplica = 2
-
 	// A replica that goes may take messages with it that it got but had not stored, and Redis may go on counting it.
 	beforeEnd = 2 * time.Second
 	afterEnd  = time.Second
+
+	// A connection that stays dead after a black hole is a receiver to Redis until the replica gives it up.
+	deadSubscription = 10 * time.Second
 )
 
 // killReplica ends a replica by SIGKILL and starts it again on the same address after a while.
 func (r *run) killReplica(ctx context.Context, rep *replica, down time.Duration) {
-	at := r.now()
-	rep.proc.kill()
-	r.mayCost(at-beforeEnd, r.now()+afterEnd, perReplica)
-	r.did("kill "+rep.name, at, at, 1)
+	r.killForGood(rep)
 	r.wait(ctx, down)
 	r.startAgain(ctx, rep)
+}
+
+func (r *run) killForGood(rep *replica) {
+	at := r.now()
+	if err := rep.proc.kill(); err != nil {
+		r.blame("%v", err)
+	}
+	r.mayCost(at-beforeEnd, r.now()+afterEnd, r.perReplica)
+	r.did("kill "+rep.name, at, at, 1)
 }
 
 // endReplica drains a replica by SIGTERM. It has to end by itself, in time and with exit code 0.
@@ -36,7 +42,7 @@ func (r *run) endReplica(rep *replica) {
 	if err := rep.proc.terminate(drainTime + 5*time.Second); err != nil {
 		r.blame("%v", err)
 	}
-	r.mayCost(at-blink, r.now()+blink, perReplica)
+	r.mayCost(at-blink, r.now()+blink, r.perReplica)
 	r.did("drain "+rep.name, at, r.now(), 1)
 }
 
@@ -57,25 +63,40 @@ func (r *run) pauseReplica(ctx context.Context, rep *replica, d time.Duration) {
 	r.wait(ctx, d)
 	_ = unpause(rep.proc.cmd.Process)
 	// On waking up it may think that Redis is gone and drop a connection with unread messages.
-	r.mayCost(at-beforeEnd, r.now()+afterEnd, perReplica)
+	r.mayCost(at-beforeEnd, r.now()+afterEnd, r.perReplica)
 	r.did("pause "+rep.name, at, r.now(), 1)
 }
 
-// breakNetwork freezes or black-holes the way between a replica and Redis. With replace the replica does not get its
-// network back: it is ended and another one takes its address.
+// breakNetwork does something to the way between a replica and Redis for a while. With replace the replica does not get
+// its network back: it is killed and another process takes its address.
 func (r *run) breakNetwork(ctx context.Context, rep *replica, how mood, d time.Duration, replace bool) {
 	at := r.now()
 	rep.proxy.set(how)
 	r.wait(ctx, d)
 	if replace {
-		rep.proc.kill()
+		if err := rep.proc.kill(); err != nil {
+			r.blame("%v", err)
+		}
 	}
 	rep.proxy.set(pass)
-	r.mayCost(at-beforeEnd, r.now()+afterEnd, perReplica)
-	r.did(fmt.Sprintf("%s %s", [...]string{freeze: "freeze network of", swallow: "black hole for"}[how], rep.name), at, r.now(), 1)
+	end := r.now() + afterEnd
+	if how == swallow {
+		end += deadSubscription
+	}
+	r.mayCost(at-beforeEnd, end, r.perReplica)
+	name := map[mood]string{lag: "slow network for", freeze: "frozen network for", swallow: "black hole for"}[how]
+	r.did(name+" "+rep.name, at, r.now(), 1)
 	if replace {
 		r.startAgain(ctx, rep)
 	}
+}
+
+// cutNetwork breaks a replica's connections to Redis.
+func (r *run) cutNetwork(rep *replica) {
+	at := r.now()
+	n := rep.proxy.cut()
+	r.mayCost(at-beforeEnd, r.now()+afterEnd, r.perReplica)
+	r.did("cut network of "+rep.name, at, r.now(), n)
 }
 
 // killSubscribers closes connections on Redis' side. Messages on their way at that moment may be lost to all.
@@ -99,12 +120,33 @@ func (r *run) freezeRedis(ctx context.Context, d time.Duration) {
 	r.did("freeze Redis", at, r.now(), 1)
 }
 
+// fillRedis leaves Redis no memory for a while: it passes messages on as ever, but stores nothing.
+func (r *run) fillRedis(ctx context.Context, d time.Duration) error {
+	limit := func(bytes string) error {
+		return until(ctx, startLimit, func(ctx context.Context) error {
+			return r.admin.ConfigSet(ctx, "maxmemory", bytes).Err()
+		})
+	}
+	at := r.now()
+	if err := limit("1"); err != nil {
+		return fmt.Errorf("limit Redis' memory: %w", err)
+	}
+	r.wait(ctx, d)
+	if err := limit("0"); err != nil {
+		return fmt.Errorf("lift the limit of Redis' memory: %w", err)
+	}
+	r.did("no memory for Redis", at, r.now(), 1)
+	return nil
+}
+
 // restartRedis ends Redis, hard or softly, does something to its data, and starts it again.
 func (r *run) restartRedis(ctx context.Context, hard bool, down time.Duration, between func() error) error {
 	at, how := r.now(), "terminate"
 	if hard {
 		how = "kill"
-		r.redis.kill()
+		if err := r.redis.kill(); err != nil {
+			return err
+		}
 	} else if err := r.redis.terminate(10 * time.Second); err != nil {
 		return err
 	}

@@ -37,6 +37,9 @@ func readList(ctx context.Context, rdb *redis.Client, channel string, n int64) (
 // readView returns a channel's history as a replica shows it, given what it should be: it asks page after page for
 // what comes after the last event it was shown. The first event only serves as the first position.
 func readView(ctx context.Context, replica, channel string, want []stored) ([]stored, error) {
+	if channel == notifications {
+		return readInbox(ctx, replica)
+	}
 	if len(want) == 0 {
 		return nil, nil
 	}
@@ -57,18 +60,9 @@ func readView(ctx context.Context, replica, channel string, want []stored) ([]st
 }
 
 func readPage(ctx context.Context, address string) ([]stored, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
-	if err != nil {
-		return nil, err
-	}
-	response, err := quick.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	defer response.Body.Close()
 	var page struct{ Events []envelope }
-	if err := json.NewDecoder(response.Body).Decode(&page); err != nil || response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s: %s, %v", address, response.Status, err)
+	if err := readJSON(ctx, address, &page); err != nil {
+		return nil, err
 	}
 	var out []stored
 	for _, e := range page.Events {
@@ -77,17 +71,49 @@ func readPage(ctx context.Context, address string) ([]stored, error) {
 	return out, nil
 }
 
+// readInbox returns the ids of the notifications, oldest first.
+func readInbox(ctx context.Context, replica string) ([]stored, error) {
+	var inbox struct{ Notifications []struct{ ID string } }
+	if err := readJSON(ctx, replica+"/api/notifications", &inbox); err != nil {
+		return nil, err
+	}
+	var out []stored
+	for _, n := range slices.Backward(inbox.Notifications) {
+		out = append(out, stored{ID: n.ID})
+	}
+	return out, nil
+}
+
+func readJSON(ctx context.Context, address string, to any) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return err
+	}
+	response, err := quick.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if err := json.NewDecoder(response.Body).Decode(to); err != nil || response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s, %v", address, response.Status, err)
+	}
+	return nil
+}
+
 // witness reads the lists all the time, so that events are known that are trimmed later.
 type witness struct {
 	redis *redis.Client
-	trim  int64
+	trim  int // events kept
 
 	mu   sync.Mutex
 	logs map[string][]stored // guarded by mu
 	err  error               // it saw too little to be a witness; guarded by mu
 }
 
-const witnessPause = 25 * time.Millisecond
+const (
+	witnessPause  = 25 * time.Millisecond
+	witnessGlance = 16
+)
 
 func (w *witness) run(ctx context.Context, channels []string) {
 	tick := time.NewTicker(witnessPause)
@@ -104,23 +130,40 @@ func (w *witness) run(ctx context.Context, channels []string) {
 	}
 }
 
-// look appends what is new in a channel's list. The newest event known must still be in the list.
+// look appends what is new in a channel's list: a glance at its newest events mostly does. The newest event known
+// must still be in the list.
 func (w *witness) look(ctx context.Context, channel string) {
-	list, err := readList(ctx, w.redis, channel, 0)
-	if err != nil {
-		return // Redis is away for a moment; the next look shows whether it was too long
+	for _, n := range []int64{witnessGlance, 0} {
+		list, err := readList(ctx, w.redis, channel, n)
+		if err != nil {
+			return // Redis is away for a moment; the next look shows whether it was too long
+		}
+		if w.add(channel, list, n == 0) {
+			return
+		}
 	}
+}
+
+// add appends what is new in a list and reports whether it reaches back to what is known. A whole list that does not
+// is too late.
+func (w *witness) add(channel string, list []stored, whole bool) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	known := w.logs[channel]
 	if len(known) > 0 {
 		at := slices.IndexFunc(list, func(e stored) bool { return e.ID == known[len(known)-1].ID })
+		if at < 0 && !whole {
+			return false
+		}
 		if at < 0 {
 			w.err = fmt.Errorf("the witness was too slow for channel %s: use a lower -rate", channel)
 		}
 		list = list[at+1:]
-	} else if int64(len(list)) == w.trim {
+	} else if !whole && len(list) == witnessGlance {
+		return false
+	} else if len(list) == w.trim {
 		w.err = fmt.Errorf("the witness came too late for channel %s", channel)
 	}
 	w.logs[channel] = append(known, list...)
+	return true
 }

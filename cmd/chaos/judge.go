@@ -52,7 +52,7 @@ type verdict struct {
 	Gaps       int            `json:"announced_gaps"`
 	Reconnects int            `json:"reconnects"`
 	RawSwaps   int            `json:"raw_swaps"`
-	Unsure     int            `json:"unsure_publishes"` // neither surely in nor surely out: cut windows, losses, time-outs
+	Unsure     int            `json:"unsure_publishes"` // neither surely in nor surely out: windows, losses, time-outs
 	Worst      time.Duration  `json:"worst_recovery"`
 	WorstOf    string         `json:"worst_recovery_of,omitempty"`
 	Counts     map[string]int `json:"violations"`
@@ -107,16 +107,12 @@ func (j *judgement) index() {
 	j.logs = map[string]*channelLog{}
 	for channel, events := range j.Log {
 		l := j.log(channel)
-		l.events = events
 		j.verdict.Events += len(events)
-		for i, e := range events {
+		for _, e := range events {
 			if _, twice := l.byID[e.ID]; twice {
 				j.accuse(violation{Kind: doubled, Channel: channel, Detail: fmt.Sprintf("id %s is in the log twice", e.ID)})
 			}
-			token := tokenOf(e.Data)
-			l.byID[e.ID] = i
-			l.tokens = append(l.tokens, token)
-			l.byToken[token] = append(l.byToken[token], i)
+			l.add(e)
 		}
 	}
 	for i := range j.Publishes {
@@ -136,6 +132,31 @@ func (j *judgement) log(channel string) *channelLog {
 		j.logs[channel] = l
 	}
 	return l
+}
+
+// add appends an event to the log.
+func (l *channelLog) add(e stored) {
+	token, i := tokenOf(e.Data), len(l.events)
+	l.events, l.tokens = append(l.events, e), append(l.tokens, token)
+	l.byID[e.ID] = i
+	l.byToken[token] = append(l.byToken[token], i)
+}
+
+// only returns the log as a client sees it that asked for one type.
+func (l *channelLog) only(kind string) *channelLog {
+	out := &channelLog{
+		channel: l.channel, byID: map[string]int{}, byToken: map[string][]int{}, publishes: l.publishes, exact: l.exact,
+	}
+	for i, e := range l.events {
+		if e.Type != kind {
+			continue
+		}
+		out.add(e)
+		if i < l.kept {
+			out.kept++
+		}
+	}
+	return out
 }
 
 // accuse counts a violation and keeps the first few of its kind.

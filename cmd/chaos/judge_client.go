@@ -18,9 +18,13 @@ func (j *judgement) checkClient(c *clientRecord) {
 		return
 	}
 	for _, channel := range c.Channels {
+		l := j.log(channel)
+		if c.Type != "" {
+			l = l.only(c.Type)
+		}
 		w := walk{
-			judgement: j, client: c, log: j.log(channel),
-			seen: make([]bool, len(j.log(channel).events)), fresh: map[string]bool{}, high: -1, newest: -1,
+			judgement: j, client: c, log: l, seen: make([]bool, len(l.events)), fresh: map[string]bool{c.From: true},
+			high: -1, newest: -1,
 		}
 		for _, it := range c.Items {
 			switch {
@@ -73,8 +77,13 @@ type announced struct {
 }
 
 func (w *walk) accuse(kind string, it item, format string, args ...any) {
-	w.judgement.accuse(violation{Kind: kind, Who: w.client.Name, Channel: w.log.channel, At: it.At,
-		Detail: fmt.Sprintf(format, args...) + " (replica " + it.Replica + ")"})
+	who := w.client.Name
+	if it.Replica != "" {
+		who += " on " + it.Replica
+	}
+	w.judgement.accuse(violation{
+		Kind: kind, Who: who, Channel: w.log.channel, At: it.At, Detail: fmt.Sprintf(format, args...),
+	})
 }
 
 func (w *walk) gap(it item) {
@@ -101,12 +110,13 @@ func (w *walk) event(it item) {
 		}
 		return
 	}
-	if w.log.tokens[i] != tokenOf(it.Data) || w.log.exact && (w.log.events[i].Data != it.Data || w.log.events[i].Type != it.Type) {
+	e, token := w.log.events[i], w.log.tokens[i]
+	if token != tokenOf(it.Data) || w.log.exact && (e.Data != it.Data || e.Type != it.Type) {
 		w.accuse(corrupt, it, "event %s came as type %q data %.120s, stored as type %q data %.120s",
-			it.ID, it.Type, it.Data, w.log.events[i].Type, w.log.events[i].Data)
+			it.ID, it.Type, it.Data, e.Type, e.Data)
 	}
 	if i < w.high {
-		w.accuse(reordering, it, "event %s %s came after the newer event %s", it.ID, tokenOf(it.Data), w.log.events[w.high].ID)
+		w.accuse(reordering, it, "event %s %s came after the newer event %s", it.ID, token, w.log.events[w.high].ID)
 	}
 	for g := range w.gaps { // the first event behind a gap closes it
 		if w.gaps[g].after == len(w.log.events) {
@@ -114,8 +124,9 @@ func (w *walk) event(it item) {
 		}
 	}
 	if !w.seen[i] {
-		if late := w.lateBy(w.client, w.log, w.log.tokens[i], it.At, w.outage); late > w.verdict.Worst {
-			w.verdict.Worst, w.verdict.WorstOf = late, fmt.Sprintf("%s %s at %v", w.client.Name, it.ID, it.At.Round(time.Millisecond))
+		if late := w.lateBy(w.client, w.log, token, it.At, w.outage); late > w.verdict.Worst {
+			w.verdict.Worst = late
+			w.verdict.WorstOf = fmt.Sprintf("%s %s at %v", w.client.Name, it.ID, it.At.Round(time.Millisecond))
 		}
 	}
 	w.seen[i], w.high, w.newest = true, max(w.high, i), max(w.newest, i)
@@ -139,12 +150,12 @@ func (w *walk) end() {
 		if w.seen[i] {
 			continue
 		}
-		e := w.log.events[i]
+		id, token := w.log.events[i].ID, w.log.tokens[i]
 		switch {
 		case !w.covered(i):
-			w.accuse(silentHole, item{}, "event %s %s (number %d of %d) never came", e.ID, w.log.tokens[i], i+1, len(w.log.events))
+			w.accuse(silentHole, item{}, "event %s %s (number %d of %d) never came", id, token, i+1, len(w.log.events))
 		case i >= w.log.kept:
-			w.accuse(skipped, item{}, "event %s %s never came; a gap was announced there, but it is still stored", e.ID, w.log.tokens[i])
+			w.accuse(skipped, item{}, "event %s %s never came: a gap stands there, but it is still stored", id, token)
 		}
 	}
 	for _, g := range w.gaps {
@@ -157,6 +168,9 @@ func (w *walk) end() {
 // start is the index of the first event the client must have.
 func (w *walk) start() int {
 	start := len(w.log.events)
+	if i, ok := w.log.byID[w.client.From]; ok {
+		return i + 1
+	}
 	for i, token := range w.log.tokens {
 		if w.seen[i] || w.sentAfter(token, w.client.Opened) {
 			start = i
@@ -203,6 +217,8 @@ func (w *walk) needless(g announced, missing func(from, to int) int) string {
 		return "nothing is trimmed and Redis lost nothing"
 	case g.Reason != "trimmed":
 		return "trimming is the only reason here"
+	case w.client.Type != "":
+		return "" // nobody can know whether what is gone was of this type
 	case missing(g.before+1, g.after) == 0:
 		return "nothing is missing there"
 	}

@@ -48,11 +48,13 @@ func (j *judgement) checkToken(l *channelLog, token string) {
 		}
 	}
 	blame(lost, must-len(events), "%s: %d acknowledged, %d stored", describe(publishes), must, len(events))
-	blame(doubled, len(events)-may, "%s: %d published, %d stored: %s", describe(publishes), may, len(events), l.ids(events))
+	blame(doubled, len(events)-may, "%s: %d published, %d stored: %s",
+		describe(publishes), may, len(events), l.ids(events))
 	for _, i := range events {
 		e, p := l.events[i], publishes[0]
 		if p.Body != "" && (e.Data != p.Body || e.Type != p.Type) {
-			blame(corrupt, 1, "event %s is type %q data %.120s, published as type %q data %.120s", e.ID, e.Type, e.Data, p.Type, p.Body)
+			blame(corrupt, 1, "event %s is type %q data %.120s, published as type %q data %.120s",
+				e.ID, e.Type, e.Data, p.Type, p.Body)
 		}
 	}
 }
@@ -101,7 +103,8 @@ func (j *judgement) checkOrder(l *channelLog) {
 				j.verdict.RawSwaps++
 			} else {
 				j.accuse(violation{Kind: storeOrder, Who: p.Publisher, Channel: l.channel, At: p.Answered,
-					Detail: fmt.Sprintf("%s is stored before %s, which was acknowledged before it was sent", p.Token, before.publish.Token)})
+					Detail: fmt.Sprintf("%s is stored before %s, which was acknowledged before it was sent",
+						p.Token, before.publish.Token)})
 			}
 		}
 		if newest := indices[len(indices)-1]; !ok || newest > before.index {
@@ -138,6 +141,7 @@ func (j *judgement) checkViews() {
 			at++
 		}
 		j.accuse(violation{Kind: viewDiffers, Who: v.Replica, Channel: v.Channel,
-			Detail: fmt.Sprintf("GET shows %d events, the list has %d; they differ first at number %d", len(v.Events), len(want), at+1)})
+			Detail: fmt.Sprintf("GET shows %d events, the list has %d; they differ first at number %d",
+				len(v.Events), len(want), at+1)})
 	}
 }

@@ -79,6 +79,17 @@ func restored() record {
 	return r
 }
 
+// only makes the client one that asked for a type which two events have.
+func only(r *record, some ...int) {
+	r.Clients[0].Type, r.Clients[0].Items = "note", nil
+	for _, n := range some {
+		r.Publishes[n-1].Type, r.Log[ch][n-1].Type, r.Views[0].Events[n-1].Type = "note", "note", "note"
+		it := delivered(n, "x")
+		it.Type = "note"
+		r.Clients[0].Items = append(r.Clients[0].Items, it)
+	}
+}
+
 // rawOf turns the n-th publish into a raw one.
 func rawOf(r *record, n int, receivers int64) *publish {
 	p := &r.Publishes[n-1]
@@ -210,6 +221,24 @@ func TestJudge(t *testing.T) {
 			r.Clients[0].Died = "503"
 		}, map[string]int{died: 1}},
 		{"a client that never saw a stream", clean, func(r *record) { r.Clients[0].Bound = false }, map[string]int{died: 1, notExercised: 1}},
+
+		{"a client of one type gets that type only", clean, func(r *record) { only(r, 3, 6) }, nil},
+		{"a client of one type must get all of it", clean, func(r *record) {
+			only(r, 3, 6)
+			*items(r) = (*items(r))[:1]
+		}, map[string]int{silentHole: 1}},
+		{"a client of one type must get nothing else", clean, func(r *record) {
+			only(r, 3, 6)
+			*items(r) = append(*items(r), delivered(7, "x"))
+		}, map[string]int{phantom: 1}},
+		{"a client that goes on from an id must get what came after it", clean, func(r *record) {
+			r.Clients[0].From, r.Clients[0].Opened = eventID(4, "x"), time.Second
+			*items(r) = (*items(r))[5:]
+		}, map[string]int{silentHole: 1}},
+		{"and not more", clean, func(r *record) {
+			r.Clients[0].From, r.Clients[0].Opened = eventID(4, "x"), time.Second
+			*items(r) = (*items(r))[3:]
+		}, map[string]int{repeat: 1}},
 
 		// Gaps.
 		{"a gap where nothing can be gone is needless", clean,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -27,7 +28,9 @@ func (r *run) makePublishers() []*publisher {
 			if raw {
 				name = fmt.Sprintf("raw-%d", i)
 			}
-			p := &publisher{name: name, channel: channel, raw: raw, every: every, padding: padding, ledger: &r.ledger, now: r.now}
+			p := &publisher{
+				name: name, channel: channel, raw: raw, every: every, padding: padding, ledger: &r.ledger, now: r.now,
+			}
 			if channel == notifications {
 				p.limit = 20
 				p.every = r.whole() / time.Duration(p.limit)
@@ -43,17 +46,32 @@ func (r *run) makePublishers() []*publisher {
 	return out
 }
 
-// makeClients makes the scenario's clients: half on one channel, half on several. A third roams, and in scenarios about
-// slow clients another third stalls. The last ones, whose number it returns, start in the middle of the load.
+// makeClients makes the scenario's clients. Every other one reads one channel, the rest several. A third roams, and in
+// scenarios about slow clients another third stalls. The last ones, whose number it returns, start in the middle of
+// the load: with a replay, or from where another client stands. One asks for as many channels as fit on a stream, and
+// some for one type only.
 func (r *run) makeClients(worker *taskWorker) (late int) {
 	n := r.options.clients
+	late = n / 8
 	for i := range n {
-		name := fmt.Sprintf("client-%d", i+1)
-		c := newClient(name, "/api/sse/channels/"+r.channels[i/2%len(r.channels)], []string{r.channels[i/2%len(r.channels)]},
-			false, r.targets, i, r.now)
-		if i%2 == 1 {
-			some := r.some(2 + i/2%(len(r.channels)-1))
-			c = newClient(name, "/api/sse?channels="+strings.Join(some, ","), some, true, r.targets, i, r.now)
+		query := url.Values{}
+		c := newClient(fmt.Sprintf("client-%d", i+1), r.targets, i, r.now)
+		if i%2 == 0 {
+			channel := r.channels[i/2%len(r.channels)]
+			c.path, c.channels = "/api/sse/channels/"+channel, []string{channel}
+			if i%10 == 4 {
+				c.record.Type = noteType
+				query.Set("types", noteType)
+			}
+		} else {
+			c.path, c.channels, c.several = "/api/sse", r.some(2+i/2%(len(r.channels)-1)), true
+			for q := len(c.channels); i == 1 && q < mostChannels; q++ {
+				c.channels = append(c.channels, fmt.Sprintf("chaos.quiet.%d", q))
+			}
+			query.Set("channels", strings.Join(c.channels, ","))
+		}
+		if i >= n-late {
+			query.Set("replay", "20")
 		}
 		switch {
 		case i%3 == 0:
@@ -62,17 +80,41 @@ func (r *run) makeClients(worker *taskWorker) (late int) {
 			c.role = stalling
 			c.tinyBuffer()
 		}
+		c.query, c.record.Channels = query, c.channels
 		r.clients = append(r.clients, c)
 	}
-	late = n / 8
 	for i := range 2 {
-		c := newClient(fmt.Sprintf("bell-%d", i+1), "/api/sse/notifications", []string{notifications}, false, r.targets, i, r.now)
+		c := newClient(fmt.Sprintf("bell-%d", i+1), r.targets, i, r.now)
+		c.path, c.channels = "/api/sse/notifications", []string{notifications}
+		c.record.Channels = c.channels
 		r.clients = append([]*client{c}, r.clients...)
 		if worker != nil {
-			r.tasks = append(r.tasks, newClient(fmt.Sprintf("task-%d", i+1), "/api/sse/progress/"+worker.id, nil, false, r.targets, i, r.now))
+			t := newClient(fmt.Sprintf("task-%d", i+1), r.targets, i, r.now)
+			t.path = "/api/sse/progress/" + worker.id
+			r.tasks = append(r.tasks, t)
 		}
 	}
 	return late
+}
+
+const (
+	noteType     = "note"
+	mostChannels = 50 // on one stream
+)
+
+// follow makes a client go on from where another one on the same single channel stands, like a page that was left and
+// is opened again. It keeps the address with that old position for good, as a page would.
+func (r *run) follow(c *client) {
+	alike := func(other *client) bool {
+		return !other.several && other.record.Type == "" && other.channels[0] == c.channels[0]
+	}
+	for _, other := range r.clients {
+		if id := other.position(); id != "" && alike(c) && alike(other) {
+			c.query = url.Values{"lastEventId": {id}}
+			c.record.From = id
+			return
+		}
+	}
 }
 
 // some draws n of the channels, in random order.

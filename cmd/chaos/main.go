@@ -41,6 +41,7 @@ type options struct {
 	rate     float64
 	gateway  string
 	tags     string
+	settings []string // of the replicas, beside the scenario's own
 	json     string
 	keep     bool
 	progress func(format string, args ...any)
@@ -58,6 +59,13 @@ func parse(args []string, errOut io.Writer) (options, error) {
 	flags.Float64Var(&o.rate, "rate", 200, "events per second over all channels, up to 5000")
 	flags.StringVar(&o.gateway, "gateway", "", "`path` of a gateway to check instead of building ./cmd/gateway")
 	flags.StringVar(&o.tags, "tags", "", "build tags for the gateway")
+	flags.Func("set", "`GATEWAY_NAME=value` for the replicas, in every scenario; may be given again", func(s string) error {
+		if !strings.HasPrefix(s, "GATEWAY_") || !strings.Contains(s, "=") {
+			return errors.New("want GATEWAY_NAME=value")
+		}
+		o.settings = append(o.settings, s)
+		return nil
+	})
 	flags.StringVar(&o.json, "json", "", "`file` to write the report to as JSON")
 	flags.BoolVar(&o.keep, "keep", false, "keep the logs of scenarios that pass, too")
 	flags.Usage = func() {
@@ -167,10 +175,11 @@ func check(ctx context.Context, chosen []scenario, o options) ([]result, error) 
 	o.progress("seed %d, %d scenarios of %v s, logs in %s", o.seed, len(chosen), o.seconds, dir)
 	var results []result
 	for _, s := range chosen {
+		logs := filepath.Join(dir, s.name)
+		r := runAndJudge(ctx, s, o, binary, logs)
 		if ctx.Err() != nil {
-			return nil, errors.New("interrupted")
+			return nil, errors.Join(errors.New("interrupted"), os.RemoveAll(logs))
 		}
-		r := runAndJudge(ctx, s, o, binary, filepath.Join(dir, s.name))
 		o.progress("%s: %s %s", s.name, r.Verdict, r.Why)
 		results = append(results, r)
 	}

@@ -43,7 +43,7 @@ func (ps *procs) start(name string, env []string, path string, args ...string) (
 	fmt.Fprintf(log, "--- %s: %s %s\n", time.Now().Format("15:04:05.000"), filepath.Base(path), strings.Join(args, " "))
 	cmd := exec.Command(path, args...)
 	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = env, ps.dir, log, log
-	if err := spawn(cmd); err != nil {
+	if err := spawn(cmd, name == "nginx"); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	p := &proc{name: name, cmd: cmd, log: logPath, done: make(chan struct{})}
@@ -64,18 +64,25 @@ func (ps *procs) endAll() {
 	ps.all = nil
 	ps.mu.Unlock()
 	for _, p := range all {
-		p.kill()
+		_ = p.kill()
 	}
 }
 
-// kill ends the process at once, stopped or not.
-func (p *proc) kill() {
-	_ = p.cmd.Process.Kill() // it may have ended by itself
+// kill ends the process at once, stopped or not. It returns an error if the process had ended already.
+func (p *proc) kill() error {
+	if !p.running() {
+		return p.ended()
+	}
+	err := p.cmd.Process.Kill()
 	<-p.done
+	return err
 }
 
 // terminate asks the process to end and reports how it did. One that does not end in time is killed.
 func (p *proc) terminate(limit time.Duration) error {
+	if !p.running() {
+		return p.ended()
+	}
 	if err := askToEnd(p.cmd.Process); err != nil {
 		return fmt.Errorf("signal %s: %w", p.name, err)
 	}
@@ -86,7 +93,7 @@ func (p *proc) terminate(limit time.Duration) error {
 		}
 		return nil
 	case <-time.After(limit):
-		p.kill()
+		_ = p.kill()
 		return fmt.Errorf("%s did not end within %v after SIGTERM", p.name, limit)
 	}
 }

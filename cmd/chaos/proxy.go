@@ -10,11 +10,15 @@ import (
 // Moods of a proxy.
 const (
 	pass    mood = iota
+	lag          // bytes come late
 	freeze       // nothing moves; bytes wait and move on afterwards, like a network that comes back
-	swallow      // bytes vanish; a connection that lost some is cut when the mood changes
+	swallow      // bytes vanish; a connection that lost some stays dead, silently, whatever the mood is later
 )
 
 type mood int
+
+// lagTime is how late bytes come, and for how long a chunk holds up the next one.
+const lagTime = 150 * time.Millisecond
 
 // proxy stands between one replica and Redis and breaks the network there.
 type proxy struct {
@@ -24,7 +28,6 @@ type proxy struct {
 	mu      sync.Mutex
 	changed *sync.Cond         // on mu; the mood or closed changed
 	mood    mood               // guarded by mu
-	delay   time.Duration      // before each chunk; guarded by mu
 	links   map[*link]struct{} // guarded by mu
 	closed  bool               // guarded by mu
 	wg      sync.WaitGroup
@@ -116,14 +119,13 @@ func (p *proxy) pump(l *link, to, from net.Conn) {
 	}
 }
 
-// admit waits while the mood is freeze and reports whether a chunk may go on.
+// admit waits as long as the mood says and reports whether a chunk may go on.
 func (p *proxy) admit(l *link) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.delay > 0 && p.mood == pass {
-		d := p.delay
+	if p.mood == lag {
 		p.mu.Unlock()
-		time.Sleep(d)
+		time.Sleep(lagTime)
 		p.mu.Lock()
 	}
 	for p.mood == freeze && !p.closed {
@@ -135,33 +137,22 @@ func (p *proxy) admit(l *link) bool {
 	return !l.poisoned
 }
 
-// hold waits until the network works.
+// hold waits until the network brings something again.
 func (p *proxy) hold() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for p.mood != pass && !p.closed {
+	for (p.mood == freeze || p.mood == swallow) && !p.closed {
 		p.changed.Wait()
 	}
 }
 
-// set changes the mood. Connections that lost bytes are cut: no network delivers what comes behind a hole.
+// set changes the mood. Connections that lost bytes stay as they are, open and dead, as behind a firewall that has
+// forgotten them: who waits for such a connection to end waits for ever. New ones work.
 func (p *proxy) set(m mood) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mood = m
-	for l := range p.links {
-		if l.poisoned && m != swallow {
-			l.close()
-		}
-	}
 	p.changed.Broadcast()
-}
-
-// slow delays every chunk.
-func (p *proxy) slow(d time.Duration) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.delay = d
 }
 
 // cut breaks all connections and returns how many there were.

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -50,8 +52,10 @@ type publisher struct {
 	now     func() time.Duration
 }
 
-// twiceEvery says which payloads are published a second time, byte for byte.
-const twiceEvery = 10
+const (
+	twiceEvery = 10 // payloads, one is published a second time, byte for byte
+	noteEvery  = 5  // POSTs, one has a type
+)
 
 // run publishes until it is told to stop; the publish under way is finished then. ctx ends it at once.
 func (p *publisher) run(ctx context.Context, stop <-chan struct{}) {
@@ -70,20 +74,22 @@ func (p *publisher) run(ctx context.Context, stop <-chan struct{}) {
 	}
 }
 
-func (p *publisher) one(ctx context.Context, n int) {
+// one publishes the n-th payload once.
+func (p *publisher) one(ctx context.Context, n int) publish {
 	out := publish{
 		Publisher: p.name, Channel: p.channel, Raw: p.raw,
 		Token: fmt.Sprintf("chaos/%s/%s/%d", p.name, p.channel, n),
 	}
 	if p.channel != notifications {
 		out.Body = p.payload(out.Token, n)
-		if !p.raw && n%5 == 0 {
-			out.Type = "note"
+		if !p.raw && n%noteEvery == 0 {
+			out.Type = noteType
 		}
 	}
 	out.First = p.now()
 	p.sender.send(ctx, &out)
 	p.ledger.add(out)
+	return out
 }
 
 // notifications is the one typed channel that is used as a check beside the general ones.
@@ -200,7 +206,11 @@ func (s *rawSender) send(ctx context.Context, p *publish) {
 	}
 	p.Last = p.First
 	receivers, err := s.redis.Publish(ctx, p.Channel, message).Result()
+	var dial *net.OpError
+	var said redis.Error
 	switch {
+	case errors.As(err, &dial) && dial.Op == "dial", errors.As(err, &said): // not sent, or Redis said no
+		p.Outcome, p.Answered = refused, s.now()
 	case err != nil: // perhaps taken, perhaps not
 	case receivers == 0:
 		p.Outcome, p.Answered = refused, s.now()

@@ -98,6 +98,8 @@ type item struct {
 type clientRecord struct {
 	Name       string
 	Channels   []string
+	Type       string        // the only type it asked for; empty: all
+	From       string        // the event id it asked to go on from, on its one channel; empty: from now on
 	Opened     time.Duration // the first stream with a position
 	Bound      bool          // false: it never saw one
 	Items      []item

@@ -15,10 +15,13 @@ import (
 type run struct {
 	*cluster
 	scenario scenario
+	rules    rules
 	options  options
 	began    time.Time
 	deadline time.Time // when the load ends
 	channels []string
+
+	perReplica int64 // receivers of a PUBLISH that are one replica
 
 	ledger  ledger
 	clients []*client
@@ -67,7 +70,8 @@ func (r *run) did(name string, from, to time.Duration, bites int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.faults = append(r.faults, fault{span{from, to}, name, bites})
-	r.options.progress("%s: %s at %.1f s for %.1f s (%d hit)", r.scenario.name, name, from.Seconds(), (to - from).Seconds(), bites)
+	r.options.progress("%s: %s at %.1f s for %.1f s (%d hit)",
+		r.scenario.name, name, from.Seconds(), (to - from).Seconds(), bites)
 }
 
 // mayCost declares that receivers may have been cut off within a span.
@@ -97,7 +101,7 @@ func channelNames() []string { return []string{"chaos.a", "chaos.b", "chaos:c", 
 // runScenario does everything up to the verdict. It returns an error if there can be none.
 func runScenario(ctx context.Context, s scenario, o options, gateway, dir string) (record, error) {
 	r := &run{
-		scenario: s, options: o, channels: channelNames(),
+		scenario: s, rules: s.rules, options: o, channels: channelNames(),
 		rng: rand.New(rand.NewPCG(o.seed, hash(s.name))),
 		cluster: &cluster{
 			procs: &procs{dir: dir}, plan: s.plan, gateway: gateway, targets: &targets{},
@@ -105,10 +109,15 @@ func runScenario(ctx context.Context, s scenario, o options, gateway, dir string
 		},
 	}
 	defer r.close()
-	if s.rules.Trim > 0 {
-		r.plan.settings = append(r.plan.settings, fmt.Sprintf("GATEWAY_HISTORY_SIZE=%d", s.rules.Trim))
+	r.plan.settings = slices.Concat(o.settings, r.plan.settings) // the scenario's own win
+	if s.trims {                                                 // a tenth of the load is kept, about
+		r.rules.Trim = max(50, int(o.rate*o.seconds/10)/len(r.channels))
+		r.plan.settings = append(r.plan.settings, fmt.Sprintf("GATEWAY_HISTORY_SIZE=%d", r.rules.Trim))
 	}
 	if err := startCluster(ctx, r.cluster, o.replicas); err != nil {
+		return record{}, err
+	}
+	if err := r.countReceivers(ctx); err != nil {
 		return record{}, err
 	}
 	r.began = time.Now()
@@ -117,6 +126,16 @@ func runScenario(ctx context.Context, s scenario, o options, gateway, dir string
 		return record{}, err
 	}
 	return r.collect(ctx, seen)
+}
+
+// countReceivers finds out how many receivers Redis counts for each replica, which is the gateway's own business.
+func (r *run) countReceivers(ctx context.Context) error {
+	subscribers, err := r.admin.PubSubNumSub(ctx, r.channels[0]).Result()
+	if err != nil {
+		return err
+	}
+	r.perReplica = max(1, subscribers[r.channels[0]]/int64(r.options.replicas))
+	return nil
 }
 
 // load starts clients and publishers, lets the schedule loose and waits until everything is quiet again.
@@ -136,14 +155,7 @@ func (r *run) load(ctx context.Context) (*witness, error) {
 	for _, c := range slices.Concat(early, r.tasks) {
 		reading.Go(func() { c.run(readCtx) })
 	}
-	_ = until(ctx, startLimit, func(context.Context) error { // one that never gets there is the judge's business
-		for _, c := range early {
-			if !c.bound() {
-				return fmt.Errorf("%s has no stream", c.name)
-			}
-		}
-		return nil
-	})
+	r.allBound(ctx, early)
 
 	r.deadline = time.Now().Add(r.whole())
 	writeCtx, stopWriting := context.WithCancel(ctx)
@@ -159,6 +171,7 @@ func (r *run) load(ctx context.Context) (*witness, error) {
 		pause := r.between(r.whole()/5, r.whole()*4/5)
 		reading.Go(func() {
 			r.wait(readCtx, pause)
+			r.follow(c)
 			c.run(readCtx)
 		})
 	}
@@ -172,19 +185,31 @@ func (r *run) load(ctx context.Context) (*witness, error) {
 	}
 	stopWriting()
 	writing.Wait()
+	r.allBound(ctx, r.clients)
 	if worker != nil {
 		worker.finish(ctx)
 	}
-	r.lastWords(ctx)
-	return seen, r.settle(ctx)
+	return seen, r.settle(ctx, r.lastWords(ctx))
+}
+
+// allBound waits until clients have seen a stream. One that never does is the judge's business.
+func (r *run) allBound(ctx context.Context, clients []*client) {
+	_ = until(ctx, startLimit, func(context.Context) error {
+		for _, c := range clients {
+			if !c.bound() {
+				return fmt.Errorf("%s has no stream", c.name)
+			}
+		}
+		return nil
+	})
 }
 
 // watch starts a witness if the scenario trims.
 func (r *run) watch(ctx context.Context, wg *sync.WaitGroup) *witness {
-	if r.scenario.rules.Trim == 0 {
+	if r.rules.Trim == 0 {
 		return nil
 	}
-	w := &witness{redis: newRedis(r.redisAddr), trim: int64(r.scenario.rules.Trim), logs: map[string][]stored{}}
+	w := &witness{redis: newRedis(r.redisAddr), trim: r.rules.Trim, logs: map[string][]stored{}}
 	wg.Go(func() {
 		defer w.redis.Close()
 		w.run(ctx, r.channels)
@@ -193,12 +218,15 @@ func (r *run) watch(ctx context.Context, wg *sync.WaitGroup) *witness {
 }
 
 // lastWords publishes one more event per channel, so that a client that missed the end of the load has something
-// behind the hole.
-func (r *run) lastWords(ctx context.Context) {
-	for _, channel := range r.channels {
-		p := &publisher{name: "last", channel: channel, sender: r.newPoster("last-" + channel), ledger: &r.ledger, now: r.now}
-		p.one(ctx, 1)
+// behind the hole. It returns their ids: nothing of their type comes later.
+func (r *run) lastWords(ctx context.Context) map[string]string {
+	ids := map[string]string{}
+	for _, channel := range append([]string{notifications}, r.channels...) {
+		p := &publisher{name: "last", channel: channel, ledger: &r.ledger, now: r.now}
+		p.sender = r.newPoster("last-" + channel)
+		ids[channel] = p.one(ctx, noteEvery).ID
 	}
+	return ids
 }
 
 const (
@@ -207,7 +235,7 @@ const (
 )
 
 // settle waits until the history stands still and everyone has the newest event, or the limit is over.
-func (r *run) settle(ctx context.Context) error {
+func (r *run) settle(ctx context.Context, notes map[string]string) error {
 	last, since := map[string]string{}, time.Now()
 	err := until(ctx, settleLimit, func(ctx context.Context) error {
 		newest := map[string]string{}
@@ -228,7 +256,11 @@ func (r *run) settle(ctx context.Context) error {
 			return fmt.Errorf("events are still being stored")
 		}
 		for _, c := range slices.Concat(r.clients, r.tasks) {
-			if !c.caughtUp(newest) {
+			want := newest
+			if c.record.Type != "" {
+				want = notes
+			}
+			if !c.caughtUp(want) {
 				return fmt.Errorf("%s has not caught up", c.name)
 			}
 		}
@@ -246,7 +278,7 @@ func (r *run) settle(ctx context.Context) error {
 // collect reads what is stored and puts the record together. Clients and publishers have stopped.
 func (r *run) collect(ctx context.Context, seen *witness) (record, error) {
 	out := record{
-		Rules: r.scenario.rules, Publishes: r.ledger.all(), Log: map[string][]stored{},
+		Rules: r.rules, Publishes: r.ledger.all(), Log: map[string][]stored{},
 		Windows: r.windows, Losses: r.losses, Faults: r.faults,
 	}
 	if seen != nil {
@@ -263,9 +295,6 @@ func (r *run) collect(ctx context.Context, seen *witness) (record, error) {
 		out.Log[channel] = list
 		if seen != nil && channel != notifications {
 			out.Kept[channel], out.Log[channel] = list, seen.logs[channel]
-		}
-		if channel == notifications {
-			continue // its GET is another call with another form
 		}
 		for _, rep := range r.members() {
 			events, err := readView(ctx, rep.url(), channel, list)

@@ -22,8 +22,12 @@ var spawner = sync.OnceValue(func() chan<- func() {
 })
 
 // spawn starts cmd so that it ends with us, whatever ends us, and does not get the terminal's Ctrl-C itself.
-func spawn(cmd *exec.Cmd) error {
+// gently is for programs whose own children would survive if they were killed; a stopped process needs the other way.
+func spawn(cmd *exec.Cmd, gently bool) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if gently {
+		cmd.SysProcAttr.Pdeathsig = syscall.SIGTERM
+	}
 	started := make(chan error)
 	spawner() <- func() { started <- cmd.Start() }
 	return <-started

@@ -11,7 +11,6 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
-	"strconv"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -20,10 +19,6 @@ import (
 
 // controlTag stands in the epoll set for the orders, in place of a client's number.
 const controlTag = -1
-
-// addressesEvery is how many clients share one source address: well below the 28,000 ports an address has towards one
-// server, since the ports of closed connections stay taken for a while.
-const addressesEvery = 10_000
 
 // client is one EventSource: a connection, and what has to outlive it.
 type client struct {
@@ -68,6 +63,7 @@ type clientLoop struct {
 	total   int64 // events from the beginning
 	said    note  // the last progress
 	saidAt  time.Time
+	unsaid  bool // there is news that can wait
 }
 
 // runClients is the role clients: it carries out orders from in until in ends.
@@ -131,10 +127,13 @@ func (l *clientLoop) patience() int {
 	if l.next < len(l.clients) && l.pending < l.opening.AtOnce {
 		return 2 // the rate holds the next one back
 	}
+	if l.unsaid {
+		return int(noteEvery / time.Millisecond)
+	}
 	return -1
 }
 
-// --- orders -----------------------------------------------------------------------------------------------------------
+// --- orders --------------------------------------------------------------------------------------------------------
 
 // obey reads orders and carries them out. It returns io.EOF when there will be no more.
 func (l *clientLoop) obey(control int) error {
@@ -244,7 +243,7 @@ func (l *clientLoop) audit(events int) (*audit, error) {
 	return a, err
 }
 
-// --- notes ------------------------------------------------------------------------------------------------------------
+// --- notes ---------------------------------------------------------------------------------------------------------
 
 func (l *clientLoop) say(n note) error {
 	text, err := json.Marshal(n)
@@ -255,7 +254,11 @@ func (l *clientLoop) say(n note) error {
 	return err
 }
 
-// progress says how far the clients are: at once when an event has reached all of them, else ten times a second.
+// noteEvery is the time between two notes that nobody waits for.
+const noteEvery = 100 * time.Millisecond
+
+// progress says how far the clients are: at once if it is something that an event's publisher or the load command waits
+// for, else ten times a second.
 func (l *clientLoop) progress() error {
 	n := note{Say: "progress", Opened: l.opened, Total: l.total}
 	if l.shared != nil {
@@ -264,159 +267,24 @@ func (l *clientLoop) progress() error {
 	if l.faults.Dropped > 0 || l.faults.Refused > 0 {
 		n.Why, n.Faults = l.why, &faults{Dropped: l.faults.Dropped, Refused: l.faults.Refused}
 	}
-	news := n.All != l.said.All || l.shared == nil && n.Total != l.said.Total || n.Why != l.said.Why
-	slow := n.Opened != l.said.Opened || n.Total != l.said.Total
-	if news || slow && time.Since(l.saidAt) > 100*time.Millisecond {
-		l.said, l.saidAt = n, time.Now()
+	done := !l.told && l.next == len(l.clients) && l.pending == 0
+	urgent := done || n.All != l.said.All || l.shared == nil && n.Total != l.said.Total ||
+		n.Faults != nil && l.said.Faults == nil
+	l.unsaid = n.Opened != l.said.Opened || n.Total != l.said.Total
+	if urgent || l.unsaid && time.Since(l.saidAt) > noteEvery {
+		l.said, l.saidAt, l.unsaid = n, time.Now(), false
 		if err := l.say(n); err != nil {
 			return err
 		}
 	}
-	if !l.told && l.next == len(l.clients) && l.pending == 0 {
+	if done {
 		l.told = true
 		return l.say(note{Say: "opened", Opened: l.opened, Why: l.why})
 	}
 	return nil
 }
 
-// --- connections ------------------------------------------------------------------------------------------------------
-
-// openMore begins as many connections as the order allows now.
-func (l *clientLoop) openMore() error {
-	due := len(l.clients)
-	if l.opening.Rate > 0 && l.next < due {
-		due = min(due, 1+int(l.opening.Rate*time.Since(l.began).Seconds()))
-	}
-	for l.next < due && l.pending < l.opening.AtOnce {
-		if err := l.connect(l.next); err != nil {
-			return fmt.Errorf("connect client %d: %w", l.next, err)
-		}
-		l.next++
-	}
-	return nil
-}
-
-// connect begins one connection. An error is ours, not the server's.
-func (l *clientLoop) connect(i int) error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	// With this option the port is chosen when the destination is known: a source address has 28,000 ports towards
-	// each server then, not 28,000 in all.
-	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1); err != nil {
-		return err
-	}
-	source := &unix.SockaddrInet4{Addr: [4]byte{127, 0, byte(1 + l.opening.Source), byte(1 + i/addressesEvery)}}
-	if err := unix.Bind(fd, source); err != nil {
-		return err
-	}
-	c := &l.clients[i]
-	c.fd, c.began, c.connecting = int32(fd), now(), true
-	c.generation++
-	c.response.restart()
-	l.pending++
-	err = unix.Connect(fd, l.addrs[(l.opening.First+i)%len(l.addrs)])
-	if err != nil && !errors.Is(err, unix.EINPROGRESS) {
-		l.lose(c, err)
-		return nil
-	}
-	event := unix.EpollEvent{Events: unix.EPOLLOUT, Fd: int32(i), Pad: c.generation}
-	return unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &event)
-}
-
-// serve does what a connection is ready for. That it was closed shows in what a read returns.
-func (l *clientLoop) serve(c *client) {
-	if c.connecting {
-		if err := l.request(c); err != nil {
-			l.lose(c, err)
-		}
-		return
-	}
-	n, err := unix.Read(int(c.fd), l.buffer)
-	switch {
-	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
-		return
-	case err != nil:
-		l.lose(c, err)
-		return
-	case n == 0:
-		l.lose(c, errors.New("closed by the server"))
-		return
-	}
-	l.bytes += int64(n)
-	l.reads++
-	open := c.response.opened()
-	l.current, l.at = c, now()
-	if err := c.response.feed(l.buffer[:n], l); err != nil {
-		l.lose(c, err)
-		return
-	}
-	if !open && c.response.opened() {
-		l.pending--
-		l.opened++
-		record(l.openIn, l.at-c.began)
-	}
-}
-
-// request sends the request on a connection that is there now.
-func (l *clientLoop) request(c *client) error {
-	failed, err := unix.GetsockoptInt(int(c.fd), unix.SOL_SOCKET, unix.SO_ERROR)
-	if err != nil {
-		return err
-	}
-	if failed != 0 {
-		return unix.Errno(failed)
-	}
-	text := append(l.buffer[:0], "GET "...)
-	text = append(text, l.opening.Path...)
-	if l.opening.Own {
-		text = strconv.AppendInt(text, int64(l.opening.First+c.number), 10)
-	}
-	// What a browser sends, so that reading it is not cheaper here than in use.
-	text = append(text, " HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\nCache-Control: no-cache\r\n"+
-		"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/150.0.0.0 Safari/537.36\r\n"+
-		"Accept-Encoding: gzip, deflate, br\r\nAccept-Language: en-GB,en;q=0.9\r\n"...)
-	if l.opening.Resume {
-		text = append(append(append(text, "Last-Event-ID: "...), c.response.id.bytes()...), "\r\n"...)
-	}
-	text = append(text, "\r\n"...)
-	n, err := unix.Write(int(c.fd), text)
-	if err != nil {
-		return fmt.Errorf("request: %w", err)
-	}
-	if n < len(text) { // a fresh socket has room for a hundred of them
-		return fmt.Errorf("request: %d of %d bytes sent", n, len(text))
-	}
-	c.connecting = false
-	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(c.number), Pad: c.generation}
-	return unix.EpollCtl(l.epoll, unix.EPOLL_CTL_MOD, int(c.fd), &event)
-}
-
-// lose takes note of a stream that the server ended or refused.
-func (l *clientLoop) lose(c *client, err error) {
-	if c.connecting || !c.response.opened() {
-		l.pending--
-		l.faults.Refused++
-	} else {
-		l.opened--
-		l.faults.Dropped++
-	}
-	if l.why == "" {
-		l.why = fmt.Sprintf("client %d: %v", l.opening.First+c.number, err)
-	}
-	l.close(c)
-}
-
-// close ends a connection, if there is one. Its descriptor leaves the epoll set by being closed.
-func (l *clientLoop) close(c *client) {
-	if c.fd >= 0 {
-		_ = unix.Close(int(c.fd)) // nothing was written that could be lost
-		c.fd = -1
-	}
-}
-
-// --- what streams carry: clientLoop implements sink -------------------------------------------------------------------
+// --- what streams carry: clientLoop implements sink ----------------------------------------------------------------
 
 // farthest bounds the number of an event: more are not published.
 const farthest = 10_000_000

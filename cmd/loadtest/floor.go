@@ -4,7 +4,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -18,7 +17,8 @@ import (
 )
 
 // streamHead is all that the floor program says before the frames. The body ends with the connection.
-const streamHead = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n\r\nretry: 3000\n\n"
+const streamHead = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n\r\n" +
+	"retry: 3000\n\n"
 
 // Tags in the floor's epoll set, in place of a connection's descriptor.
 const (
@@ -27,8 +27,8 @@ const (
 )
 
 // floor is the cheapest program that delivers an event to each client by itself: one thread, one write(2) of a ready
-// frame per delivery, nothing else. It has no Redis, no history, no positions, no heartbeats, no limits, and it gives up
-// if a client does not keep up. A server that does not join deliveries together can't be cheaper.
+// frame per delivery, nothing else. It has no Redis, no history, no positions, no heartbeats, no limits, and it gives
+// up if a client does not keep up. A server that does not join deliveries together can't be cheaper.
 type floor struct {
 	epoll    int
 	listener int
@@ -227,8 +227,8 @@ func (f *floor) deliver(control int) error {
 	return nil
 }
 
-// write is one write(2). It goes around Go's scheduler, which has nothing else to run: what it would cost is not the
-// floor's.
+// write is one write(2). It goes around Go's scheduler, which has nothing else to run: with unix.Write a delivery
+// costs a tenth to a quarter more, and a floor that is too high would flatter everything above it.
 func (f *floor) write(fd int32, b []byte) error {
 	n, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
 	switch {
@@ -240,35 +240,4 @@ func (f *floor) write(fd int32, b []byte) error {
 		return errors.New("write to a client: it is too slow")
 	}
 	return nil
-}
-
-// --- what floor and naive have in common ------------------------------------------------------------------------------
-
-// recordHead is the length of what precedes a frame on the control pipe: its channel and its length.
-const recordHead = 8
-
-// appendRecord appends an event as it is handed to floor and naive.
-func appendRecord(dst []byte, channel int, frame []byte) []byte {
-	dst = binary.LittleEndian.AppendUint32(dst, uint32(int32(channel)))
-	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(frame)))
-	return append(dst, frame...)
-}
-
-// parseRecord returns the first record of b and its size, which is 0 if it is not whole.
-func parseRecord(b []byte) (channel int, frame []byte, size int) {
-	if len(b) < recordHead {
-		return 0, nil, 0
-	}
-	channel = int(int32(binary.LittleEndian.Uint32(b)))
-	size = recordHead + int(binary.LittleEndian.Uint32(b[4:]))
-	if len(b) < size {
-		return 0, nil, 0
-	}
-	return channel, b[recordHead:size], size
-}
-
-// sayAddress tells the load command where a server listens.
-func sayAddress(out io.Writer, address string) error {
-	_, err := fmt.Fprintln(out, address)
-	return err
 }

@@ -89,16 +89,10 @@ func (s *naive) join(channel int, frames chan []byte) (leave func()) {
 func (s *naive) broadcast(in io.Reader) error {
 	r := bufio.NewReaderSize(in, 64<<10)
 	for {
-		head, err := r.Peek(recordHead)
+		channel, frame, err := readRecord(r)
 		if err != nil {
 			return err
 		}
-		_, _, size := parseRecord(append(head, make([]byte, mostFrame)...))
-		record := make([]byte, size)
-		if _, err := io.ReadFull(r, record); err != nil {
-			return err
-		}
-		channel, frame, _ := parseRecord(record)
 		s.mu.Lock()
 		for frames := range s.clients[channel] {
 			frames <- frame

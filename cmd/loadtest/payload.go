@@ -25,7 +25,7 @@ func channelName(channel int) string {
 }
 
 // appendPayload appends the data of one event: its number in its channel, the time of its publishing, and padding up
-// to size bytes, so that every frame of a run is equally long. It is compact JSON, which the gateway passes on as it is.
+// to size bytes, so that every frame of a run is equally long. It is compact JSON, which the gateway passes on as is.
 func appendPayload(dst []byte, n int, at int64, size int) []byte {
 	start := len(dst)
 	dst = strconv.AppendInt(append(dst, `{"n":`...), int64(n), 10)

@@ -107,7 +107,10 @@ func (r *response) feed(b []byte, out sink) error {
 			}
 			b = b[1:]
 		case inBody:
-			return r.body(b, out)
+			if err := r.body(b, out); err != nil {
+				return err
+			}
+			b = nil
 		case ended:
 			return nil
 		}

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"slices"
+	"testing"
+)
+
+func numbered(from, to int) []stored {
+	var out []stored
+	for n := from; n <= to; n++ {
+		out = append(out, inLog(n, "x"))
+	}
+	return out
+}
+
+func TestWitness(t *testing.T) {
+	type look struct {
+		list  []stored
+		whole bool
+		ok    bool // it reaches back to what is known
+	}
+	cases := []struct {
+		name   string
+		looks  []look
+		want   []stored
+		failed bool
+	}{
+		{"it puts what it sees together",
+			[]look{{numbered(1, 3), false, true}, {numbered(2, 5), false, true}, {numbered(2, 5), false, true}}, numbered(1, 5), false},
+		{"a glance that is too short calls for the whole list",
+			[]look{{numbered(1, 3), false, true}, {numbered(5, 7), false, false}, {numbered(2, 7), true, true}}, numbered(1, 7), false},
+		{"a full glance at the beginning does, too",
+			[]look{{numbered(1, witnessGlance), false, false}, {numbered(1, witnessGlance), true, true}}, numbered(1, witnessGlance), false},
+		{"a whole list that has moved past what is known is too late",
+			[]look{{numbered(1, 3), false, true}, {numbered(5, 7), true, true}}, slices.Concat(numbered(1, 3), numbered(5, 7)), true},
+		{"a list that is full at the first look is too late", []look{{numbered(11, 60), true, true}}, numbered(11, 60), true},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			w := &witness{trim: 50, logs: map[string][]stored{}}
+			for i, l := range c.looks {
+				if ok := w.add(ch, l.list, l.whole); ok != l.ok {
+					t.Errorf("look %d: %v, want %v", i+1, ok, l.ok)
+				}
+			}
+			if !slices.Equal(w.logs[ch], c.want) || (w.err != nil) != c.failed {
+				t.Errorf("got %v and error %v", w.logs[ch], w.err)
+			}
+		})
+	}
+}

@@ -1,0 +1,268 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+func nothing(context.Context, *run) error { return nil }
+
+func replicaKill(ctx context.Context, r *run) error {
+	for r.wait(ctx, r.between(r.whole()/10, r.whole()/5)) {
+		members := r.members()
+		r.killReplica(ctx, members[r.draw(len(members))], r.between(0, r.whole()/8))
+	}
+	return nil
+}
+
+func replicaPause(ctx context.Context, r *run) error {
+	for r.wait(ctx, r.whole()/20) {
+		members := r.members()
+		r.pauseReplica(ctx, members[r.draw(len(members))], min(20*time.Second, r.whole()*3/5))
+	}
+	return nil
+}
+
+func rollingRestart(ctx context.Context, r *run) error {
+	for i := 0; r.wait(ctx, r.between(0, r.whole()/20)); i++ {
+		rep := r.members()[i%len(r.members())]
+		r.endReplica(rep)
+		r.startAgain(ctx, rep)
+	}
+	return nil
+}
+
+func redisRestart(ctx context.Context, r *run) error {
+	for i := r.draw(2); r.wait(ctx, r.whole()/8); i++ {
+		if err := r.restartRedis(ctx, i%2 == 0, r.between(0, r.whole()/10), nil); err != nil {
+			return err
+		}
+		if err := r.allReady(ctx, startLimit); err != nil {
+			r.blame("not ready after Redis came back: %v", err)
+		}
+	}
+	return nil
+}
+
+func redisEverySec(ctx context.Context, r *run) error {
+	for r.wait(ctx, r.whole()/5) {
+		at := r.now()
+		err := r.restartRedis(ctx, true, r.between(0, r.whole()/10), func() error {
+			r.redisLost(at-2*time.Second, r.now())
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if err := r.allReady(ctx, startLimit); err != nil {
+			r.blame("not ready after Redis came back: %v", err)
+		}
+	}
+	return nil
+}
+
+// redisRestore lets a replica start anew after each restore: its markers begin where the restored counter stands.
+func redisRestore(ctx context.Context, r *run) error {
+	for r.wait(ctx, r.whole()/10) {
+		since, err := r.snapshot(ctx)
+		if err != nil {
+			return err
+		}
+		r.wait(ctx, r.between(r.whole()/20, r.whole()/8))
+		if err := r.restore(ctx, since); err != nil {
+			return err
+		}
+		if err := r.allReady(ctx, startLimit); err != nil {
+			r.blame("not ready after Redis came back: %v", err)
+		}
+		if r.wait(ctx, r.between(0, r.whole()/10)) {
+			members := r.members()
+			r.killReplica(ctx, members[r.draw(len(members))], 0)
+		}
+	}
+	return nil
+}
+
+// flushAll kills subscriptions as well: markers start from nothing then. It leaves half of the load to the time after
+// the last flush, because only what is stored at the end can be compared.
+func flushAll(ctx context.Context, r *run) error {
+	for range 2 {
+		r.wait(ctx, r.whole()/5)
+		if err := r.flush(ctx); err != nil {
+			return err
+		}
+		if r.wait(ctx, r.between(0, r.whole()/10)) {
+			r.killSubscribers(ctx, "pubsub")
+		}
+	}
+	return nil
+}
+
+func redisFreeze(ctx context.Context, r *run) error {
+	for r.wait(ctx, r.whole()/6) {
+		r.freezeRedis(ctx, r.between(r.whole()/10, min(8*time.Second, r.whole()/4)))
+		if err := r.allReady(ctx, startLimit); err != nil {
+			r.blame("not ready after Redis woke up: %v", err)
+		}
+	}
+	return nil
+}
+
+func redisFull(ctx context.Context, r *run) error {
+	for r.wait(ctx, r.whole()/8) {
+		if err := r.fillRedis(ctx, r.between(r.whole()/10, r.whole()/4)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func pubsubKill(ctx context.Context, r *run) error {
+	for r.wait(ctx, r.between(200*time.Millisecond, 1500*time.Millisecond)) {
+		r.killSubscribers(ctx, "pubsub")
+	}
+	return nil
+}
+
+func blackHole(ctx context.Context, r *run) error {
+	for i := r.draw(2); r.wait(ctx, r.whole()/15); i++ {
+		rep, d := r.members()[r.draw(len(r.members()))], r.between(r.whole()/12, r.whole()/5)
+		switch i % 5 {
+		case 0:
+			r.breakNetwork(ctx, rep, swallow, d, false)
+		case 1:
+			r.breakNetwork(ctx, rep, freeze, d, false)
+		case 2:
+			r.cutNetwork(rep)
+		case 3:
+			r.breakNetwork(ctx, rep, swallow, d, true)
+		case 4:
+			r.breakNetwork(ctx, rep, lag, d, false)
+		}
+		if err := r.ready(ctx, rep, startLimit); err != nil {
+			r.blame("not ready after the network came back: %v", err)
+		}
+	}
+	return nil
+}
+
+func herd(ctx context.Context, r *run) error {
+	for r.wait(ctx, r.whole()/4) {
+		at := r.now()
+		for _, c := range r.clients {
+			c.disconnect(0)
+		}
+		r.did("cut all clients", at, at, len(r.clients))
+	}
+	return nil
+}
+
+func nginxReload(ctx context.Context, r *run) error {
+	for i := 1; r.wait(ctx, r.between(r.whole()/12, r.whole()/6)); i++ {
+		at := r.now()
+		if err := hangUp(r.nginx.cmd.Process); err != nil {
+			return fmt.Errorf("reload nginx: %w", err)
+		}
+		r.did("reload nginx", at, at, 1)
+		if i%3 == 0 {
+			r.killReplica(ctx, r.members()[r.draw(len(r.members()))], r.between(0, time.Second))
+		}
+	}
+	return nil
+}
+
+func replicaJoin(ctx context.Context, r *run) error {
+	for i := 0; r.wait(ctx, r.between(r.whole()/20, r.whole()/10)); i++ {
+		at := r.now()
+		rep, err := r.addReplica(ctx)
+		if err != nil {
+			return err
+		}
+		if err := r.ready(ctx, rep, startLimit); err != nil {
+			r.blame("a new replica: %v", err)
+		}
+		r.aim()
+		r.did("join "+rep.name, at, at, 1)
+		r.wait(ctx, r.between(0, r.whole()/5))
+		leaving := r.members()[r.draw(len(r.members()))]
+		if i%2 == 0 {
+			r.endReplica(leaving)
+		} else {
+			r.killForGood(leaving)
+		}
+		r.leave(leaving)
+		r.aim()
+	}
+	return nil
+}
+
+// everything runs faults at random times, several at once, but leaves at least one replica alone at any time and
+// does one thing at a time to Redis.
+func everything(ctx context.Context, r *run) error {
+	var (
+		wg      sync.WaitGroup
+		mu      sync.Mutex
+		busy    = map[*replica]bool{} // guarded by mu
+		redisMu sync.Mutex
+		failed  = make(chan error, 1) // the first is enough
+	)
+	defer wg.Wait()
+	onReplica := func(f func(*replica)) {
+		mu.Lock()
+		defer mu.Unlock()
+		rep := r.members()[r.draw(len(r.members()))]
+		if busy[rep] || len(busy) >= len(r.members())-1 {
+			return
+		}
+		busy[rep] = true
+		wg.Go(func() {
+			f(rep)
+			mu.Lock()
+			defer mu.Unlock()
+			delete(busy, rep)
+		})
+	}
+	onRedis := func(f func()) {
+		if redisMu.TryLock() {
+			wg.Go(func() {
+				defer redisMu.Unlock()
+				f()
+			})
+		}
+	}
+	report := func(err error) {
+		if err != nil {
+			select {
+			case failed <- err:
+			default:
+			}
+		}
+	}
+	short := func() time.Duration { return r.between(r.whole()/40, r.whole()/6) }
+	faults := []func(){
+		func() { onReplica(func(rep *replica) { r.killReplica(ctx, rep, short()) }) },
+		func() { onReplica(func(rep *replica) { r.endReplica(rep); r.startAgain(ctx, rep) }) },
+		func() { onReplica(func(rep *replica) { r.pauseReplica(ctx, rep, short()) }) },
+		func() { onReplica(func(rep *replica) { r.breakNetwork(ctx, rep, freeze, short(), false) }) },
+		func() { onReplica(func(rep *replica) { r.breakNetwork(ctx, rep, swallow, short(), r.draw(2) == 0) }) },
+		func() { onReplica(func(rep *replica) { r.breakNetwork(ctx, rep, lag, short(), false) }) },
+		func() { onReplica(r.cutNetwork) },
+		func() { onRedis(func() { r.killSubscribers(ctx, "pubsub") }) },
+		func() { onRedis(func() { r.killSubscribers(ctx, "normal") }) },
+		func() { onRedis(func() { r.freezeRedis(ctx, short()/2) }) },
+		func() { onRedis(func() { report(r.fillRedis(ctx, short()/2)) }) },
+		func() { onRedis(func() { report(r.restartRedis(ctx, r.draw(2) == 0, short()/3, nil)) }) },
+	}
+	for r.wait(ctx, r.between(r.whole()/100, r.whole()/20)) {
+		faults[r.draw(len(faults))]()
+	}
+	wg.Wait()
+	select {
+	case err := <-failed:
+		return err
+	default:
+		return nil
+	}
+}

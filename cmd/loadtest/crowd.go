@@ -1,0 +1,320 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// clientsPerProcess keeps a client process well below its limit of file descriptors, and small enough that on more than
+// two cores clients are spread over them.
+const clientsPerProcess = 8_000
+
+// Bounds of waiting for clients.
+const (
+	stallLimit  = 15 * time.Second
+	answerLimit = 30 * time.Second
+	openAtOnce  = 128 // connections under way
+)
+
+// crowd is the load command's side of the client processes.
+type crowd struct {
+	members []*member
+	clients int
+	changed chan struct{} // holds a token when a member has said something new
+	show    func(seen)    // called while waiting
+	stall   time.Duration // without any progress: something is lost
+}
+
+// member is one client process.
+type member struct {
+	proc    *proc
+	first   int // number of its first client
+	clients int
+	answers chan note // all notes but progress
+
+	mu     sync.Mutex
+	latest note  // progress; guarded by mu
+	err    error // why there are no more notes; guarded by mu
+}
+
+// seen is how far the clients are.
+type seen struct {
+	opened int
+	all    int   // events of the shared channel that all clients have had
+	total  int64 // deliveries
+}
+
+// newCrowd starts the processes of so many clients.
+func newCrowd(ps *procs, clients int, show func(seen)) (*crowd, error) {
+	c := &crowd{clients: clients, changed: make(chan struct{}, 1), show: show, stall: stallLimit}
+	processes := (clients + clientsPerProcess - 1) / clientsPerProcess
+	for i := range processes {
+		p, err := ps.role("clients-"+strconv.Itoa(i+1), "clients")
+		if err != nil {
+			return nil, err
+		}
+		first := clients * i / processes
+		m := &member{proc: p, first: first, clients: clients*(i+1)/processes - first, answers: make(chan note, 1)}
+		c.members = append(c.members, m)
+		go m.listen(c.changed) // ends with the process
+	}
+	return c, nil
+}
+
+// listen reads a process's notes.
+func (m *member) listen(changed chan<- struct{}) {
+	lines := bufio.NewScanner(m.proc.out)
+	lines.Buffer(nil, 4<<20) // an audit holds two histograms
+	for lines.Scan() {
+		var n note
+		if err := json.Unmarshal(lines.Bytes(), &n); err != nil {
+			m.end(err, changed)
+			return
+		}
+		if n.Say != "progress" {
+			m.answers <- n
+			continue
+		}
+		m.mu.Lock()
+		m.latest = n
+		m.mu.Unlock()
+		wake(changed)
+	}
+	m.end(errors.Join(errors.New("a client process has ended"), lines.Err()), changed)
+}
+
+func (m *member) end(err error, changed chan<- struct{}) {
+	m.mu.Lock()
+	m.err = err
+	m.mu.Unlock()
+	close(m.answers)
+	wake(changed)
+}
+
+func wake(changed chan<- struct{}) {
+	select {
+	case changed <- struct{}{}:
+	default: // there is a token already
+	}
+}
+
+// pids returns the client processes.
+func (c *crowd) pids() []int {
+	var pids []int
+	for _, m := range c.members {
+		pids = append(pids, m.proc.pid())
+	}
+	return pids
+}
+
+// tell sends each member its order.
+func (c *crowd) tell(make func(i int, m *member) order) error {
+	for i, m := range c.members {
+		text, err := json.Marshal(make(i, m))
+		if err != nil {
+			return err
+		}
+		if _, err := m.proc.in.Write(append(text, '\n')); err != nil {
+			return fmt.Errorf("order to a client process: %w", err)
+		}
+	}
+	return nil
+}
+
+// hear waits for an answer of each member.
+func (c *crowd) hear(ctx context.Context, limit time.Duration, say string) ([]note, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	var notes []note
+	for _, m := range c.members {
+		select {
+		case n, ok := <-m.answers:
+			if !ok {
+				return nil, m.err
+			}
+			if n.Say != say {
+				return nil, fmt.Errorf("a client process says %q, expected %q", n.Say, say)
+			}
+			notes = append(notes, n)
+		case <-ctx.Done():
+			return nil, fmt.Errorf("no answer from a client process: %w", ctx.Err())
+		}
+	}
+	return notes, nil
+}
+
+// ask sends an order to all members and waits for their answers.
+func (c *crowd) ask(ctx context.Context, o order, answer string) ([]note, error) {
+	if err := c.tell(func(int, *member) order { return o }); err != nil {
+		return nil, err
+	}
+	return c.hear(ctx, answerLimit, answer)
+}
+
+// opening is how a crowd is to be opened.
+type opening struct {
+	own    bool    // a channel per client
+	resume bool    // with Last-Event-ID
+	rate   float64 // most per second; 0: no bound but the number under way
+}
+
+// begin has all clients connect to a server; opened waits until they have.
+func (c *crowd) begin(s *server, how opening) error {
+	n := float64(len(c.members))
+	return c.tell(func(i int, m *member) order {
+		path := s.path
+		if how.own {
+			path += "-"
+		}
+		return order{Do: "open", Open: &openOrder{
+			Addrs: s.addrs, Path: path, Own: how.own, First: m.first, Clients: m.clients, Source: i,
+			Rate: how.rate / n, AtOnce: int(math.Ceil(openAtOnce / n)), Resume: how.resume,
+		}}
+	})
+}
+
+// opened waits until all clients are connected. It is an error if some are refused.
+func (c *crowd) opened(ctx context.Context) error {
+	if err := c.await(ctx, func(s seen) bool { return s.opened == c.clients }); err != nil {
+		return err
+	}
+	_, err := c.hear(ctx, answerLimit, "opened")
+	return err
+}
+
+// await waits until the clients are as far as enough says. It returns an error when the server has ended a stream, and
+// errStalled when nothing comes any more.
+func (c *crowd) await(ctx context.Context, enough func(seen) bool) error {
+	stall := time.NewTimer(c.stall)
+	defer stall.Stop()
+	before := seen{}
+	for {
+		s, err := c.seen()
+		if err != nil {
+			return err
+		}
+		if enough(s) {
+			return nil
+		}
+		if s != before {
+			before = s
+			stall.Reset(c.stall)
+		}
+		c.show(s)
+		select {
+		case <-c.changed:
+		case <-stall.C:
+			return fmt.Errorf("%w: %d of %d clients open, %d events with all of them, %d deliveries",
+				errStalled, s.opened, c.clients, s.all, s.total)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// errStalled marks a wait for something that does not come: an event is lost, or a server hangs.
+var errStalled = errors.New("nothing has happened for long")
+
+// seen returns how far the clients are. It is an error if a stream was refused or ended.
+func (c *crowd) seen() (seen, error) {
+	s := seen{all: math.MaxInt}
+	for _, m := range c.members {
+		m.mu.Lock()
+		latest, err := m.latest, m.err
+		m.mu.Unlock()
+		if err != nil {
+			return s, err
+		}
+		if f := latest.Faults; f != nil {
+			return s, &streamError{refused: f.Refused, dropped: f.Dropped, why: latest.Why}
+		}
+		s.opened += latest.Opened
+		s.all = min(s.all, latest.All)
+		s.total += latest.Total
+	}
+	return s, nil
+}
+
+// streamError says that streams did not open, or ended.
+type streamError struct {
+	refused, dropped int64
+	why              string // the first one
+}
+
+func (e *streamError) Error() string {
+	return fmt.Sprintf("%d streams refused and %d ended by the server; the first: %s", e.refused, e.dropped, e.why)
+}
+
+// cut closes all connections at once.
+func (c *crowd) cut(ctx context.Context) error {
+	if _, err := c.ask(ctx, order{Do: "cut"}, "cut"); err != nil {
+		return err
+	}
+	for _, m := range c.members {
+		m.mu.Lock()
+		m.latest.Opened = 0 // what it said last was before the cut
+		m.mu.Unlock()
+	}
+	return nil
+}
+
+// mark has the clients forget the times and counts of what has been, but not its events.
+func (c *crowd) mark(ctx context.Context) error {
+	_, err := c.ask(ctx, order{Do: "mark"}, "marked")
+	return err
+}
+
+// verdict is what all clients have seen since the mark, and all faults.
+type verdict struct {
+	faults  faults
+	why     string
+	events  int64
+	bytes   int64
+	reads   int64
+	latency *hdrhistogram.Histogram
+	opening *hdrhistogram.Histogram
+}
+
+// audit asks the clients what they have seen, given how many events were published per channel.
+func (c *crowd) audit(ctx context.Context, events int) (verdict, error) {
+	v := verdict{latency: newHistogram(), opening: newHistogram()}
+	notes, err := c.ask(ctx, order{Do: "audit", Events: events}, "audit")
+	if err != nil {
+		return v, err
+	}
+	for _, n := range notes {
+		a := n.Audit
+		v.faults.add(a.Faults)
+		v.events += a.Events
+		v.bytes += a.Bytes
+		v.reads += a.Reads
+		if v.why == "" {
+			v.why = n.Why
+		}
+		if a.Order != notes[0].Audit.Order {
+			v.faults.Disordered++ // two processes saw different orders
+		}
+		for _, part := range []struct {
+			text []byte
+			into *hdrhistogram.Histogram
+		}{{a.Latency, v.latency}, {a.Opening, v.opening}} {
+			h, err := hdrhistogram.Decode(part.text)
+			if err != nil {
+				return v, fmt.Errorf("histogram of a client process: %w", err)
+			}
+			part.into.Merge(h)
+		}
+	}
+	return v, nil
+}

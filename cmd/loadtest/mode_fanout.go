@@ -1,0 +1,85 @@
+//go:build linux
+
+package main
+
+import "context"
+
+// burstWindow is how many events are under way in burst: published, and not yet with every client.
+const burstWindow = 64
+
+func pacedMode() mode {
+	return mode{
+		name:  "paced",
+		about: "one event at a time to all clients",
+		works: func(o options) []work {
+			return []work{{clients: o.size(5000), events: o.number(100), replicas: 1, servers: everyServer()}}
+		},
+		run:     func(ctx context.Context, r *rig) error { return r.fanOut(ctx, 1) },
+		key:     figCPU,
+		ratios:  bothRatios(),
+		columns: fanOutColumns(),
+	}
+}
+
+func burstMode() mode {
+	return mode{
+		name:  "burst",
+		about: "64 events in flight to all clients",
+		works: func(o options) []work {
+			return []work{{clients: o.size(5000), events: o.number(320), replicas: 1, servers: everyServer()}}
+		},
+		run:     func(ctx context.Context, r *rig) error { return r.fanOut(ctx, burstWindow) },
+		key:     figCPU,
+		ratios:  bothRatios(),
+		columns: fanOutColumns(),
+	}
+}
+
+func fanOutColumns() []string {
+	return []string{figCPU, figKernelShare, figP50, figP99, figDeliveries, figPerRead, figRedisEvent}
+}
+
+// fanOut is one trial of one channel for all clients, with so many events under way.
+func (r *rig) fanOut(ctx context.Context, window int) error {
+	if err := r.start(ctx); err != nil {
+		return err
+	}
+	if err := r.open(ctx, opening{rate: openRate}); err != nil {
+		return err
+	}
+	r.say("warming up")
+	// Also for the servers' memory, and the branches of the processor.
+	if err := r.publish(ctx, max(5, r.w.events/10), window); err != nil {
+		return err
+	}
+	if err := r.crowd.mark(ctx); err != nil {
+		return err
+	}
+	r.say("publishing")
+	span, err := r.measure(ctx, func() error { return r.publish(ctx, r.w.events, window) })
+	if err != nil {
+		return err
+	}
+	r.noteDeliveries(span, r.w.events*r.w.clients, r.w.events)
+	return r.judge(ctx)
+}
+
+// publish publishes n events to the shared channel, and waits until all clients have them. At most window events are
+// under way.
+func (r *rig) publish(ctx context.Context, n, window int) error {
+	for range n {
+		if err := r.awaitAll(ctx, r.published-window+1); err != nil {
+			return err
+		}
+		if err := r.publisher.publish(ctx, sharedChannel, r.published); err != nil {
+			return err
+		}
+		r.published++
+	}
+	return r.awaitAll(ctx, r.published)
+}
+
+// awaitAll waits until every client has had so many events of the shared channel.
+func (r *rig) awaitAll(ctx context.Context, events int) error {
+	return r.crowd.await(ctx, func(s seen) bool { return s.all >= events })
+}

@@ -1,0 +1,78 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"time"
+)
+
+// openRate is how many clients per second connect where connecting is not what is measured.
+const openRate = 4000
+
+func idleMode() mode {
+	return mode{
+		name:  "idle",
+		about: "memory and goroutines of streams that wait",
+		works: func(o options) []work {
+			return []work{{clients: o.size(15_000), replicas: 1, servers: everyServer()}}
+		},
+		run: func(ctx context.Context, r *rig) error {
+			if err := r.start(ctx); err != nil {
+				return err
+			}
+			if err := r.openAndWeigh(ctx, opening{rate: openRate}); err != nil {
+				return err
+			}
+			return r.judge(ctx)
+		},
+		key:     figMemory,
+		ratios:  []string{naiveServer},
+		columns: []string{figMemory, figMemoryPeak, figResident, figGoroutines, figIdleCPU},
+	}
+}
+
+// openAndWeigh connects all clients and notes what they cost while nothing happens.
+func (r *rig) openAndWeigh(ctx context.Context, how opening) error {
+	if err := pause(ctx, 2*r.o.settle); err != nil {
+		return err
+	}
+	before, err := r.weigh(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.open(ctx, how); err != nil {
+		return err
+	}
+	peak, err := r.weigh(ctx)
+	if err != nil {
+		return err
+	}
+	from, err := r.read()
+	if err != nil {
+		return err
+	}
+	r.say("holding")
+	if err := pause(ctx, r.o.hold); err != nil {
+		return err
+	}
+	to, err := r.read()
+	if err != nil {
+		return err
+	}
+	after, err := r.weigh(ctx)
+	if err != nil {
+		return err
+	}
+	perStream := func(bytes int64) float64 { return float64(bytes) / 1024 / float64(r.w.clients) }
+	r.figures[figMemory] = perStream(after.pss - before.pss)
+	r.figures[figMemoryPeak] = perStream(peak.pss - before.pss)
+	r.figures[figResident] = perStream(after.rss - before.rss)
+	if r.server.name == gatewayServer {
+		r.figures[figGoroutines] = float64(after.goroutines-before.goroutines) / float64(r.w.clients)
+	}
+	span := to.minus(from)
+	r.figures[figIdleCPU] = 100 * float64(span.server.total) / float64(max(span.wall, time.Millisecond))
+	r.noteDisturbance(span)
+	return nil
+}

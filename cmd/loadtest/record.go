@@ -1,0 +1,58 @@
+//go:build linux
+
+package main
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+)
+
+// Floor and naive get their events on standard input, as records: the event's channel, the length of its frame, and
+// the frame, ready to be sent.
+
+// recordHead is the length of what precedes the frame.
+const recordHead = 8
+
+// appendRecord appends one record.
+func appendRecord(dst []byte, channel int, frame []byte) []byte {
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(int32(channel)))
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(frame)))
+	return append(dst, frame...)
+}
+
+// parseHead reads what precedes a frame.
+func parseHead(b []byte) (channel, length int) {
+	return int(int32(binary.LittleEndian.Uint32(b))), int(binary.LittleEndian.Uint32(b[4:]))
+}
+
+// parseRecord returns the first record of b and its size, which is 0 if it is not whole.
+func parseRecord(b []byte) (channel int, frame []byte, size int) {
+	if len(b) < recordHead {
+		return 0, nil, 0
+	}
+	channel, length := parseHead(b)
+	size = recordHead + length
+	if len(b) < size {
+		return 0, nil, 0
+	}
+	return channel, b[recordHead:size], size
+}
+
+// readRecord reads one record. It returns io.EOF when there will be no more.
+func readRecord(r io.Reader) (channel int, frame []byte, err error) {
+	var head [recordHead]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return 0, nil, err
+	}
+	channel, length := parseHead(head[:])
+	frame = make([]byte, length)
+	_, err = io.ReadFull(r, frame)
+	return channel, frame, err
+}
+
+// sayAddress tells the load command where a server listens.
+func sayAddress(out io.Writer, address string) error {
+	_, err := fmt.Fprintln(out, address)
+	return err
+}

@@ -1,0 +1,84 @@
+//go:build linux
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// report is a whole run, as it is written to the JSON file.
+type report struct {
+	Date     time.Time `json:"date"`
+	Command  string    `json:"command"`
+	Machine  string    `json:"machine"`
+	Versions string    `json:"versions"`
+	Repeat   int       `json:"repeat"`
+	Bytes    int       `json:"bytes"` // of an event's data
+	Writer   string    `json:"writer,omitempty"`
+	Targets  []target  `json:"targets"`
+	Trials   results   `json:"trials"`
+
+	modes []mode
+}
+
+func newReport(args []string, o options, trials []trial) report {
+	return report{
+		Date: time.Now().UTC(), Command: strings.TrimSpace("go run ./cmd/loadtest " + strings.Join(args, " ")),
+		Machine: machine(), Versions: versions(), Repeat: o.repeat, Bytes: o.bytes, Writer: o.writer,
+		Targets: targets(o.modes, trials), Trials: trials, modes: o.modes,
+	}
+}
+
+func (r report) writeJSON(path string) error {
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(text, '\n'), 0o644) //nolint:gosec // figures are no secret
+}
+
+// machine names what the figures were measured on.
+func machine() string {
+	model := "unknown processor"
+	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.Lines(string(text)) {
+			if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+				model = strings.TrimSpace(value)
+				break
+			}
+		}
+	}
+	var info unix.Sysinfo_t
+	memory := ""
+	if unix.Sysinfo(&info) == nil {
+		memory = fmt.Sprintf(", %d GiB", (uint64(info.Totalram)*uint64(info.Unit)+1<<29)>>30)
+	}
+	var name unix.Utsname
+	kernel := ""
+	if unix.Uname(&name) == nil {
+		kernel = ", Linux " + unix.ByteSliceToString(name.Release[:])
+	}
+	return fmt.Sprintf("%d cores (%s)%s%s", runtime.NumCPU(), model, memory, kernel)
+}
+
+// versions names the programs that took part.
+func versions() string {
+	redis := "no Redis"
+	if path, err := find("redis-server"); err == nil {
+		if out, err := exec.Command(path, "--version").Output(); err == nil {
+			if _, rest, ok := strings.Cut(string(out), "v="); ok {
+				version, _, _ := strings.Cut(rest, " ")
+				redis = "Redis " + version
+			}
+		}
+	}
+	return strings.Replace(runtime.Version(), "go", "Go ", 1) + ", " + redis
+}

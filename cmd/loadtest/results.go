@@ -1,0 +1,104 @@
+//go:build linux
+
+package main
+
+import (
+	"math"
+	"slices"
+)
+
+// results answers questions about trials.
+type results []trial
+
+// values returns a figure of all turns, by turn.
+func (rs results) values(mode, label, server, figure string) map[int]float64 {
+	values := make(map[int]float64)
+	for _, t := range rs {
+		if t.Mode == mode && t.Label == label && t.Server == server {
+			if v, ok := t.Figures[figure]; ok {
+				values[t.Turn] = v
+			}
+		}
+	}
+	return values
+}
+
+// median returns a figure's median over the turns, NaN if there is none.
+func (rs results) median(mode, label, server, figure string) float64 {
+	var all []float64
+	for _, v := range rs.values(mode, label, server, figure) {
+		all = append(all, v)
+	}
+	return median(all)
+}
+
+// ratio returns the median of a figure's ratio between two servers, each within one turn: what slows the machine down
+// for a while slows both of them, since they run one after the other.
+func (rs results) ratio(mode, label, server, other, figure string) float64 {
+	below := rs.values(mode, label, other, figure)
+	var all []float64
+	for turn, v := range rs.values(mode, label, server, figure) {
+		if d := below[turn]; d > 0 {
+			all = append(all, v/d)
+		}
+	}
+	return median(all)
+}
+
+// growth is like ratio, between two works of one server.
+func (rs results) growth(mode, label, from, server, figure string) float64 {
+	below := rs.values(mode, from, server, figure)
+	var all []float64
+	for turn, v := range rs.values(mode, label, server, figure) {
+		if d := below[turn]; d > 0 {
+			all = append(all, v/d)
+		}
+	}
+	return median(all)
+}
+
+// most returns the largest value of a figure in a mode.
+func (rs results) most(mode, figure string) float64 {
+	most := math.NaN()
+	for _, t := range rs {
+		if v, ok := t.Figures[figure]; ok && t.Mode == mode && !(v <= most) {
+			most = v
+		}
+	}
+	return most
+}
+
+// failed returns the trials with an error.
+func (rs results) failed() []trial {
+	var failed []trial
+	for _, t := range rs {
+		if t.Error != "" {
+			failed = append(failed, t)
+		}
+	}
+	return failed
+}
+
+// of returns the trials of a mode, one per work and server, in the order they were run.
+func (rs results) of(mode string) []trial {
+	var kinds []trial
+	for _, t := range rs {
+		if t.Mode == mode && t.Turn == 1 {
+			kinds = append(kinds, t)
+		}
+	}
+	return kinds
+}
+
+// median returns the middle of values, the mean of both if there are two, NaN if there are none.
+func median(values []float64) float64 {
+	if len(values) == 0 {
+		return math.NaN()
+	}
+	slices.Sort(values)
+	middle := len(values) / 2
+	if len(values)%2 == 1 {
+		return values[middle]
+	}
+	return (values[middle-1] + values[middle]) / 2
+}

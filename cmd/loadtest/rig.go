@@ -1,0 +1,220 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+	"time"
+)
+
+// rig is what one trial uses: one server, its clients, a publisher, and what they have shown.
+type rig struct {
+	o   options
+	w   work
+	ps  *procs
+	say func(format string, args ...any)
+	// Shown while something is waited for.
+	show func(seen)
+
+	server    *server
+	crowd     *crowd
+	publisher publisher // nil once it is closed
+	published int       // events per channel
+
+	figures map[string]float64
+	redis   map[string]int64 // commands in the span of interest
+	faults  faults
+	why     string // the first fault of a stream
+}
+
+// start starts the server that the work is done with, and the processes of its clients, and prepares the publisher.
+func (r *rig) start(ctx context.Context) error {
+	s, err := startServer(ctx, r.ps, r.server.name, r.w.replicas, r.o)
+	if err != nil {
+		return err
+	}
+	r.server = s
+	if r.publisher, err = s.publisher(); err != nil {
+		return err
+	}
+	r.crowd, err = newCrowd(r.ps, r.w.clients, r.show)
+	return err
+}
+
+// open connects all clients.
+func (r *rig) open(ctx context.Context, how opening) error {
+	r.say("connecting")
+	if err := r.crowd.begin(r.server, how); err != nil {
+		return err
+	}
+	return r.crowd.opened(ctx)
+}
+
+// renewPublisher replaces the publisher by a new one.
+func (r *rig) renewPublisher() error {
+	err := r.endPublisher()
+	if err == nil {
+		r.publisher, err = r.server.publisher()
+	}
+	return err
+}
+
+// endPublisher waits until everything is published. It may be called more than once.
+func (r *rig) endPublisher() error {
+	if r.publisher == nil {
+		return nil
+	}
+	err := r.publisher.close()
+	r.publisher = nil
+	return err
+}
+
+// commands returns Redis' counts of commands, none for a server without Redis.
+func (r *rig) commands(ctx context.Context) (map[string]int64, error) {
+	if r.server.redis == nil {
+		return nil, nil
+	}
+	return r.server.redis.commands(ctx)
+}
+
+// --- readings ------------------------------------------------------------------------------------------------------
+
+// measured is a state of all counters, or what was added to them in a span.
+type measured struct {
+	at      time.Time
+	wall    time.Duration // of the span
+	work    time.Duration // the span without the pauses around it
+	server  cpu
+	redis   cpu
+	clients cpu
+	self    cpu
+	busy    time.Duration // the machine's cores
+	stolen  time.Duration
+}
+
+func (m measured) minus(n measured) measured {
+	return measured{
+		wall: m.at.Sub(n.at), server: m.server.minus(n.server), redis: m.redis.minus(n.redis),
+		clients: m.clients.minus(n.clients), self: m.self.minus(n.self), busy: m.busy - n.busy, stolen: m.stolen - n.stolen,
+	}
+}
+
+// read reads all counters.
+func (r *rig) read() (measured, error) {
+	m := measured{at: time.Now()}
+	var err error
+	if m.server, err = cpuOf(r.server.pids()...); err != nil {
+		return m, err
+	}
+	if r.server.redis != nil {
+		if m.redis, err = cpuOf(r.server.redis.proc.pid()); err != nil {
+			return m, err
+		}
+	}
+	if m.clients, err = cpuOf(r.crowd.pids()...); err != nil {
+		return m, err
+	}
+	if m.self, err = cpuOf(os.Getpid()); err != nil {
+		return m, err
+	}
+	m.busy, m.stolen, err = machineBusy()
+	return m, err
+}
+
+// measure returns what was added to the counters by do. Work that trails behind it counts as well.
+func (r *rig) measure(ctx context.Context, do func() error) (measured, error) {
+	if err := pause(ctx, r.o.settle); err != nil {
+		return measured{}, err
+	}
+	before, err := r.read()
+	if err != nil {
+		return measured{}, err
+	}
+	if err := do(); err != nil {
+		return measured{}, err
+	}
+	work := time.Since(before.at)
+	if err := pause(ctx, r.o.settle); err != nil {
+		return measured{}, err
+	}
+	after, err := r.read()
+	span := after.minus(before)
+	span.work = work
+	return span, err
+}
+
+// weight is what a server holds at a moment.
+type weight struct {
+	memory
+	goroutines int // the gateway's
+}
+
+func (r *rig) weigh(ctx context.Context) (weight, error) {
+	var w weight
+	var err error
+	// Memory first: the other question makes garbage.
+	if w.memory, err = memoryOf(r.server.pids()...); err != nil {
+		return w, err
+	}
+	if r.server.name == gatewayServer {
+		w.goroutines, err = goroutines(ctx, r.server)
+	}
+	return w, err
+}
+
+// --- figures -------------------------------------------------------------------------------------------------------
+
+// noteDeliveries notes what deliveries of so many events have cost.
+func (r *rig) noteDeliveries(span measured, deliveries, events int) {
+	n := float64(deliveries)
+	r.figures[figCPU] = microseconds(span.server.total) / n
+	r.figures[figKernelShare] = 100 * float64(span.server.system) / float64(max(1, span.server.user+span.server.system))
+	r.figures[figDeliveries] = n / span.work.Seconds()
+	r.figures[figClientCPU] = microseconds(span.clients.total) / n
+	if r.server.redis != nil {
+		r.figures[figRedisEvent] = microseconds(span.redis.total) / float64(events)
+	}
+	r.noteDisturbance(span)
+}
+
+// noteDisturbance notes how busy the machine was with something else than this trial.
+func (r *rig) noteDisturbance(span measured) {
+	cores := float64(span.wall) * float64(runtime.NumCPU())
+	ours := span.server.total + span.redis.total + span.clients.total + span.self.total
+	r.figures[figElsewhere] = max(0, 100*float64(span.busy-ours)/cores)
+	r.figures[figStolen] = 100 * float64(span.stolen) / cores
+}
+
+// judge asks the clients what they have seen. It is an error if anything was lost, repeated, or out of order.
+func (r *rig) judge(ctx context.Context) error {
+	v, err := r.crowd.audit(ctx, r.published)
+	if err != nil {
+		return err
+	}
+	r.faults, r.why = v.faults, v.why
+	if v.latency.TotalCount() > 0 {
+		r.figures[figP50] = milliseconds(v.latency.ValueAtQuantile(50))
+		r.figures[figP99] = milliseconds(v.latency.ValueAtQuantile(99))
+		r.figures[figMax] = milliseconds(v.latency.Max())
+		r.figures[figPerRead] = float64(v.events) / float64(v.reads)
+		r.figures[figBytes] = float64(v.bytes) / float64(v.events)
+	}
+	if v.opening.TotalCount() > 0 {
+		r.figures[figOpenP50] = milliseconds(v.opening.ValueAtQuantile(50))
+		r.figures[figOpenP99] = milliseconds(v.opening.ValueAtQuantile(99))
+	}
+	if !r.faults.none() {
+		return fmt.Errorf("%w: %+v %s", errFaults, r.faults, r.why)
+	}
+	return nil
+}
+
+var errFaults = fmt.Errorf("events were lost, repeated or out of order")
+
+func microseconds(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
+
+// milliseconds returns a histogram's value, which is in microseconds, in milliseconds.
+func milliseconds(micros int64) float64 { return float64(micros) / 1000 }

@@ -1,0 +1,130 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"math"
+)
+
+// target is something the gateway is to reach, and whether it has.
+type target struct {
+	Mode    string `json:"mode"`
+	Text    string `json:"target"`
+	Figure  string `json:"figure"`
+	Verdict string `json:"verdict"`
+}
+
+// Verdicts.
+const (
+	reached   = "reached"
+	missed    = "missed"
+	unjudged  = "not judged" // the run was smaller than the target is for
+	notShown  = "failed"     // a trial failed
+	flatGrows = 1.15         // what still counts as flat
+)
+
+// targets judges all targets of the modes that were run.
+func targets(modes []mode, rs results) []target {
+	var all []target
+	for _, m := range modes {
+		kinds := rs.of(m.name)
+		if len(kinds) == 0 {
+			continue
+		}
+		add := func(text string, clients, least int, ok bool, figure string, values ...float64) {
+			t := target{Mode: m.name, Text: text, Figure: figure, Verdict: missed}
+			switch {
+			case hasNaN(values) || anyFailed(rs, m.name):
+				t.Verdict = notShown
+			case clients < least:
+				t.Verdict = fmt.Sprintf("%s (%s clients; the target is for %s)", unjudged, thousands(clients), thousands(least))
+			case ok:
+				t.Verdict = reached
+			}
+			all = append(all, t)
+		}
+		judgeMode(m.name, kinds, rs, add)
+	}
+	return all
+}
+
+// judgeMode judges the targets of one mode.
+func judgeMode(
+	mode string, kinds []trial, rs results,
+	add func(text string, clients, least int, ok bool, figure string, values ...float64),
+) {
+	clients := kinds[0].Clients
+	gateway := func(figure string) float64 { return rs.median(mode, "", gatewayServer, figure) }
+	overFloor := func(figure string) float64 { return rs.ratio(mode, "", gatewayServer, floorServer, figure) }
+	switch mode {
+	case "idle":
+		memory, goroutines := gateway(figMemory), gateway(figGoroutines)
+		add("15,000 idle streams: at most 2 KiB of user memory each", clients, 15_000, memory <= 2,
+			number(memory)+" KiB", memory)
+		add("goroutines do not grow with streams", clients, 1_000, goroutines < 0.01,
+			number(goroutines)+" per stream", goroutines)
+	case "paced":
+		cost, p99 := overFloor(figCPU), overFloor(figP99)
+		add("5,000 streams, one event at a time: CPU per delivery at most 1.15 × floor", clients, 5_000, cost <= 1.15,
+			number(cost)+" × floor", cost)
+		add("5,000 streams, one event at a time: p99 latency at most the floor's", clients, 5_000, p99 <= 1,
+			number(p99)+" × floor", p99)
+	case "burst":
+		cost := overFloor(figCPU)
+		add("2,000 to 5,000 streams, 64 events in flight: CPU per delivery at most 0.1 × floor, nothing lost",
+			clients, 2_000, cost <= 0.1, number(cost)+" × floor", cost)
+	case "channels":
+		memory := gateway(figMemory)
+		add("15,000 channels with a stream each: at most 4 KiB of user memory per stream", clients, 15_000, memory <= 4,
+			number(memory)+" KiB", memory)
+	case "resume":
+		commands := gateway(figRedisCommands)
+		// Of one channel. What the appends of the trial's own 50 events take is in it, some ten commands each.
+		const most = 1000
+		add("15,000 clients resume: Redis commands grow with channels, not with clients; no repeat, no hole",
+			clients, 15_000, commands <= most,
+			fmt.Sprintf("%s commands for %s clients, %d events published among them", number(commands), thousands(clients),
+				eventsAway+eventsDuring), commands)
+	case "scale":
+		small, large := smallestAndLargest(kinds)
+		grows := rs.growth(mode, large.Label, small.Label, gatewayServer, figCPU)
+		floors := rs.growth(mode, large.Label, small.Label, floorServer, figCPU)
+		add("CPU per delivery is flat from 1,000 to 15,000 streams (at most 1.15 ×)", large.Clients, 15_000,
+			grows <= flatGrows, fmt.Sprintf("%s ×; the floor's own: %s ×", number(grows), number(floors)), grows)
+	}
+}
+
+// smallestAndLargest returns the works of one replica with the fewest and the most clients.
+func smallestAndLargest(kinds []trial) (small, large trial) {
+	for _, t := range kinds {
+		if t.Replicas > 1 {
+			continue
+		}
+		if small.Clients == 0 || t.Clients < small.Clients {
+			small = t
+		}
+		if t.Clients > large.Clients {
+			large = t
+		}
+	}
+	return small, large
+}
+
+func hasNaN(values []float64) bool {
+	for _, v := range values {
+		if math.IsNaN(v) {
+			return true
+		}
+	}
+	return false
+}
+
+func anyFailed(rs results, mode string) bool {
+	for _, t := range rs.failed() {
+		if t.Mode == mode {
+			return true
+		}
+	}
+	return false
+}
