@@ -66,7 +66,7 @@ func (envelopeEncoder) Position(dst, id []byte) []byte { return appendPosition(d
 // appendEnvelope appends an event as JSON. Channel and type consist of characters that need no escaping.
 func appendEnvelope(dst []byte, e store.Event) []byte {
 	dst = append(append(dst, `{"channel":"`...), e.Channel...)
-	dst = append(append(dst, `","id":"`...), e.ID()...)
+	dst = e.Position.Append(append(dst, `","id":"`...))
 	dst = append(append(dst, `","type":"`...), e.Type...)
 	dst = strconv.AppendInt(append(dst, `","time":`...), e.Time, 10)
 	return append(append(append(dst, `,"data":`...), e.Data...), '}')

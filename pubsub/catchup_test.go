@@ -10,10 +10,9 @@ import (
 
 // modelLog is a channel in a Redis that can be put back to an older snapshot, emptied and trimmed.
 type modelLog struct {
-	base   store.Nonce
-	all    []store.Event // of the valid branch, oldest first; never trimmed
-	kept   int           // how many of the newest are in the list
-	events int           // appended ever
+	base store.Nonce
+	all  []store.Event // of the valid branch, oldest first; never trimmed
+	kept int           // how many of the newest are in the list
 }
 
 func (m *modelLog) append(keep int) store.Event {
@@ -65,7 +64,7 @@ func TestAConnectedClientGetsTheValidBranchOnceAndInOrder(t *testing.T) {
 		record := &recorder{}
 		f := &Feed{channels: []*Channel{c}, names: []string{"orders"}, encoder: record, limit: 1 << 20, at: make([]store.Position, 1)}
 		c.mu.Lock()
-		c.feeds[f] = 0
+		c.feeds = append(c.feeds, feedRef{f, 0})
 		c.mu.Unlock()
 
 		t.Repeat(map[string]func(*rapid.T){

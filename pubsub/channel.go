@@ -2,6 +2,7 @@ package pubsub
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -38,7 +39,7 @@ type Channel struct {
 	waiting  int           // bytes in pending; guarded by mu
 	overflow bool          // pending was full; guarded by mu
 	live     chan struct{} // closed while state is live; guarded by mu
-	feeds    map[*Feed]int // the feed's index of this channel; guarded by mu
+	feeds    []feedRef     // guarded by mu
 
 	loading sync.Mutex // one reading of the whole history at a time
 
@@ -57,7 +58,13 @@ const (
 )
 
 func newChannel(name string, rule store.Rule) *Channel {
-	return &Channel{name: name, rule: rule, live: make(chan struct{}), feeds: make(map[*Feed]int)}
+	return &Channel{name: name, rule: rule, live: make(chan struct{})}
+}
+
+// feedRef is a feed that wants a channel's events, and its index of the channel.
+type feedRef struct {
+	feed  *Feed
+	index int
 }
 
 // verdict is what to do with an announced event.
@@ -135,6 +142,7 @@ func (c *Channel) setState(s state) {
 	if (s == live) != (c.state == live) {
 		if s == live {
 			close(c.live)
+			c.live = closedChannel // one for all: there may be very many channels
 		} else {
 			c.live = make(chan struct{})
 		}
@@ -243,14 +251,14 @@ func (c *Channel) catchUp(theirs store.History) {
 	if gap != "" {
 		from := theirs.Floor()
 		c.past.reset(from)
-		for f, i := range c.feeds {
-			f.gap(i, from, gap)
+		for _, r := range c.feeds {
+			r.feed.gap(r.index, from, gap)
 		}
 	}
 	for _, e := range events {
 		c.past.add(e.Position)
-		for f, i := range c.feeds {
-			f.append(i, e)
+		for _, r := range c.feeds {
+			r.feed.append(r.index, e)
 		}
 	}
 	c.trim()
@@ -264,8 +272,8 @@ func (c *Channel) deliver(events []store.Event) {
 		c.history.Tip.Position, c.history.Tip.Final = e.Position, e.Final
 		c.bytes += len(e.Data)
 		c.past.add(e.Position)
-		for f, i := range c.feeds {
-			f.append(i, e)
+		for _, r := range c.feeds {
+			r.feed.append(r.index, e)
 		}
 	}
 	c.trim()
@@ -291,8 +299,8 @@ func (c *Channel) trim() {
 	c.history.Events, c.bytes = events[drop:], bytes
 }
 
-// waitLive returns when the channel is live.
-func (c *Channel) waitLive(ctx context.Context) error {
+// waitLive returns when the channel is live, or when ctx ends or gone is closed.
+func (c *Channel) waitLive(ctx context.Context, gone <-chan struct{}) error {
 	c.mu.Lock()
 	ready := c.live
 	c.mu.Unlock()
@@ -301,8 +309,12 @@ func (c *Channel) waitLive(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-gone:
+		return errUnused
 	}
 }
+
+var errUnused = errors.New("nobody waits any more")
 
 // start says from where one stream of the channel starts.
 type start struct {

@@ -1,7 +1,6 @@
 package pubsub
 
 import (
-	"context"
 	"errors"
 	"slices"
 	"sync"
@@ -74,10 +73,9 @@ type Feed struct {
 	id      []byte           // scratch; guarded by mu
 
 	// The broker's.
-	streams int             // guarded by the broker's mu
-	ready   chan struct{}   // closed when the feed is attached to its channels
-	unused  context.Context // ends when the last stream has left
-	release func()          // ends it; called with mu held
+	streams int           // guarded by the broker's mu
+	ready   chan struct{} // closed when the feed is connected to its channels; guarded by mu
+	gone    chan struct{} // closed when the last stream leaves before that; nil when connected; guarded by mu
 }
 
 // NewFeed returns a feed without channels, for frames that its owner makes itself (see Write). It keeps limit bytes.

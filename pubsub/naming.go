@@ -11,8 +11,9 @@ type naming struct {
 
 // source counts the messages of one subscription since its newest marker.
 type source struct {
-	marker string            // empty until our own marker has come by: until then we only watch
-	counts map[string]uint64 // by channel: a pattern has many
+	marker string
+	count  uint64            // messages of the channel that the source is
+	counts map[string]uint64 // of a pattern's channels; nil until there are some
 }
 
 // name is what all replicas call one raw message.
@@ -41,7 +42,7 @@ func (n *naming) seen(marker string, sources []string, own bool) {
 		if n.sources[s] == nil && !own {
 			continue
 		}
-		n.sources[s] = &source{marker: marker, counts: make(map[string]uint64)}
+		n.sources[s] = &source{marker: marker}
 	}
 }
 
@@ -50,6 +51,13 @@ func (n *naming) next(sourceName, channel string) (_ name, ok bool) {
 	s := n.sources[sourceName]
 	if s == nil {
 		return name{}, false
+	}
+	if channel == sourceName {
+		s.count++
+		return name{marker: s.marker, number: s.count}, true
+	}
+	if s.counts == nil {
+		s.counts = make(map[string]uint64)
 	}
 	s.counts[channel]++
 	return name{marker: s.marker, number: s.counts[channel]}, true

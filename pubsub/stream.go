@@ -67,9 +67,8 @@ func (b *Broker) acquire(names, types []string, encoder Encoder) *Feed {
 			return f
 		}
 	}
-	unused, release := context.WithCancel(context.Background())
 	f := &Feed{
-		unused: unused, release: release,
+		gone:  make(chan struct{}),
 		names: names, types: types, encoder: encoder, limit: b.cfg.FeedBytes, streams: 1,
 		at: make([]store.Position, len(names)), ready: make(chan struct{}),
 	}
@@ -88,12 +87,10 @@ func (b *Broker) acquire(names, types []string, encoder Encoder) *Feed {
 
 // attach connects a feed to its channels as soon as all of them are live.
 func (b *Broker) attach(f *Feed) {
-	ctx, cancel := context.WithCancel(b.closed)
-	defer cancel()
-	context.AfterFunc(f.unused, cancel)
+	gone := f.gone
 	for {
 		for _, c := range f.channels {
-			if c.waitLive(ctx) != nil {
+			if c.waitLive(b.closed, gone) != nil {
 				return
 			}
 		}
@@ -106,14 +103,18 @@ func (b *Broker) attach(f *Feed) {
 	defer unlock(f.channels)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.unused.Err() == nil {
+	select {
+	case <-gone:
+	default:
+		f.gone = nil
 		for i, c := range f.channels {
-			c.feeds[f] = i
+			c.feeds = append(c.feeds, feedRef{f, i})
 			f.at[i] = c.history.Tip.Position
 			f.ended = len(f.channels) == 1 && c.history.Tip.Final
 		}
 	}
 	close(f.ready)
+	f.ready = closedChannel
 }
 
 // release counts one stream less on a feed, and drops the feed after its last one.
@@ -133,11 +134,16 @@ func (b *Broker) release(f *Feed) {
 		return
 	}
 	f.mu.Lock()
-	f.release() // with the lock: attach looks at it and connects the feed in one step
+	if f.gone != nil { // attach has not connected it yet, and shall not
+		close(f.gone)
+	}
 	f.mu.Unlock()
 	for _, c := range f.channels {
 		c.mu.Lock()
-		delete(c.feeds, f)
+		c.feeds = slices.DeleteFunc(c.feeds, func(r feedRef) bool { return r.feed == f })
+		if len(c.feeds) == 0 {
+			c.feeds = nil
+		}
 		c.mu.Unlock()
 	}
 	now := time.Now()
@@ -152,8 +158,11 @@ func (b *Broker) release(f *Feed) {
 // start finds the stream's place, and makes what leads there.
 func (b *Broker) start(ctx context.Context, s *Stream, r Request) error {
 	f := s.Feed
+	f.mu.Lock()
+	ready := f.ready
+	f.mu.Unlock()
 	select {
-	case <-f.ready:
+	case <-ready:
 	case <-ctx.Done():
 		return fmt.Errorf("channels are not subscribed yet: %w", ctx.Err())
 	case <-b.closed.Done():
@@ -162,7 +171,7 @@ func (b *Broker) start(ctx context.Context, s *Stream, r Request) error {
 	starts := f.starts(r)
 	for {
 		for _, c := range f.channels {
-			if err := c.waitLive(ctx); err != nil {
+			if err := c.waitLive(ctx, nil); err != nil {
 				return fmt.Errorf("channel %q is being read: %w", c.name, err)
 			}
 		}

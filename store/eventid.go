@@ -22,7 +22,7 @@ const EndMark = "-end"
 // still means something to a stream of other channels (one more, one less), and never another channel's place.
 func AppendEventID(dst []byte, channels []string, at []Position) []byte {
 	if len(channels) == 1 {
-		return append(dst, at[0].String()...)
+		return at[0].Append(dst)
 	}
 	raw := make([]byte, 0, len(channels)*(4+nonceSize+3))
 	for i, c := range channels {

@@ -52,11 +52,12 @@ type Position struct {
 }
 
 // String returns the position as text, for example "42-3k9pqz01hx". On a stream of one channel this is the event id.
-func (p Position) String() string {
-	b := make([]byte, 0, 32)
-	b = strconv.AppendUint(b, p.Offset, 10)
-	b = append(b, '-')
-	return string(nonceText.AppendEncode(b, p.Nonce[:]))
+func (p Position) String() string { return string(p.Append(make([]byte, 0, 32))) }
+
+// Append appends what String returns.
+func (p Position) Append(dst []byte) []byte {
+	dst = append(strconv.AppendUint(dst, p.Offset, 10), '-')
+	return nonceText.AppendEncode(dst, p.Nonce[:])
 }
 
 // ParsePosition reads what [Position.String] wrote.

@@ -61,7 +61,8 @@ func TestAHealthyGatewayPasses(t *testing.T) {
 // A checker that can't fail is worth nothing: the build tag makes the gateway go on without repairing holes.
 func TestABrokenGatewayIsCaught(t *testing.T) {
 	needRedis(t)
-	code, s := runChaos(t, "-scenario", "pubsub-kill", "-seconds", "8", "-clients", "12", "-rate", "300", "-tags", "chaosbroken")
+	code, s := runChaos(t, "-scenario", "pubsub-kill", "-tags", "chaosbroken",
+		"-seconds", "6", "-clients", "12", "-rate", "300", "-settle", "6s")
 	if code != exitViolated {
 		t.Fatalf("exit code %d, want %d", code, exitViolated)
 	}
@@ -72,7 +73,7 @@ func TestABrokenGatewayIsCaught(t *testing.T) {
 
 func TestWrongUseIsASetUpError(t *testing.T) {
 	for _, args := range [][]string{
-		{"-scenario", "no-such"}, {"-seconds", "0"}, {"-replicas", "1"}, {"-rate", "1e9"}, {"-clients", "1"}, {"extra"}, {"-nonsense"},
+		{"-scenario", "no-such"}, {"-seconds", "0"}, {"-replicas", "1"}, {"-rate", "1e9"}, {"-clients", "1"}, {"-settle", "1s"}, {"extra"}, {"-nonsense"},
 	} {
 		var out, errOut bytes.Buffer
 		if code := command(t.Context(), args, &out, &errOut); code != exitSetUp || errOut.Len() == 0 {

@@ -74,7 +74,7 @@ func (r *run) makeClients(worker *taskWorker) (late int) {
 			query.Set("replay", "20")
 		}
 		switch {
-		case i%3 == 0:
+		case i%3 == 0, i >= n-late:
 			c.role = roaming
 		case i%3 == 1 && r.scenario.slow:
 			c.role = stalling

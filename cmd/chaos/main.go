@@ -35,6 +35,7 @@ const (
 type options struct {
 	scenario string
 	seconds  float64
+	settle   time.Duration
 	seed     uint64
 	replicas int
 	clients  int
@@ -53,6 +54,7 @@ func parse(args []string, errOut io.Writer) (options, error) {
 	flags.SetOutput(errOut)
 	flags.StringVar(&o.scenario, "scenario", "all", "comma list of `names`, or all")
 	flags.Float64Var(&o.seconds, "seconds", 20, "how long each scenario's load lasts")
+	flags.DurationVar(&o.settle, "settle", 30*time.Second, "how late an event may come after the load before it is missing")
 	flags.Uint64Var(&o.seed, "seed", 0, "seed of the schedules; 0 draws one")
 	flags.IntVar(&o.replicas, "replicas", 3, "replicas of the gateway, 2 to 10")
 	flags.IntVar(&o.clients, "clients", 24, "clients on the general channels, 8 to 500")
@@ -87,6 +89,8 @@ func parse(args []string, errOut io.Writer) (options, error) {
 		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	case o.seconds < 2 || o.seconds > 3600:
 		return o, errors.New("-seconds takes 2 to 3600")
+	case o.settle < quietFor || o.settle > 10*time.Minute:
+		return o, fmt.Errorf("-settle takes %v to 10m", quietFor)
 	case o.replicas < 2 || o.replicas > 10:
 		return o, errors.New("-replicas takes 2 to 10")
 	case o.clients < 8 || o.clients > 500:

@@ -229,15 +229,13 @@ func (r *run) lastWords(ctx context.Context) map[string]string {
 	return ids
 }
 
-const (
-	quietFor    = 2500 * time.Millisecond // longer than a newcomer holds its first raw messages back
-	settleLimit = 30 * time.Second
-)
+// quietFor is longer than a newcomer holds its first raw messages back.
+const quietFor = 2500 * time.Millisecond
 
 // settle waits until the history stands still and everyone has the newest event, or the limit is over.
 func (r *run) settle(ctx context.Context, notes map[string]string) error {
 	last, since := map[string]string{}, time.Now()
-	err := until(ctx, settleLimit, func(ctx context.Context) error {
+	err := until(ctx, r.options.settle, func(ctx context.Context) error {
 		newest := map[string]string{}
 		for _, channel := range append([]string{notifications}, r.channels...) {
 			list, err := readList(ctx, r.admin, channel, 1)

@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 )
 
@@ -19,6 +20,11 @@ import (
 var version = "dev"
 
 func main() {
+	if os.Getenv("GOGC") == "" {
+		// Most of the heap is small and lives as long as its streams, and little is thrown away: collecting at half the
+		// usual growth costs next to nothing and saves a quarter of the memory ("go run ./cmd/loadtest -mode channels").
+		debug.SetGCPercent(50)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
 	err := command(ctx, os.Args[1:], os.Stdout)

@@ -40,8 +40,17 @@ type instance struct {
 	stop func() error // ends it as a SIGTERM would, and returns what run returned
 }
 
-// launch starts a gateway on a free port with the settings given ("NAME=value", without the prefix).
+// launch starts a gateway on a free port with the settings given ("NAME=value", without the prefix), and returns when
+// it is ready.
 func launch(t testing.TB, settings ...string) *instance {
+	t.Helper()
+	g := start(t, settings...)
+	waitFor(t, "the gateway to be ready", func() bool { return g.status(t, "/readyz") == http.StatusOK })
+	return g
+}
+
+// start is launch for a gateway that is not going to be ready: it returns when the gateway listens.
+func start(t testing.TB, settings ...string) *instance {
 	t.Helper()
 	environ := []string{"GATEWAY_ADDR=127.0.0.1:0"}
 	for _, s := range settings {
@@ -68,7 +77,6 @@ func launch(t testing.TB, settings ...string) *instance {
 		ended <- err
 		t.Fatalf("the gateway did not start: %v", err)
 	}
-	waitFor(t, "the gateway to be ready", func() bool { return g.status(t, "/readyz") == http.StatusOK })
 	return g
 }
 

@@ -1,0 +1,202 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"sluice/store/storetest"
+)
+
+// asProgram makes the test binary behave as the gateway: so the tests of the process need no build of their own.
+const asProgram = "SLUICE_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// process is the gateway as a process of its own.
+type process struct {
+	*exec.Cmd
+	out, err *output
+}
+
+// program prepares the gateway's process; its environment has nothing but the variables given.
+func program(t testing.TB, args []string, environ ...string) *process {
+	t.Helper()
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &process{Cmd: exec.CommandContext(t.Context(), path, args...), out: &output{}, err: &output{}}
+	p.Env = append([]string{asProgram + "=1"}, environ...)
+	p.Stdout, p.Stderr = p.out, p.err
+	return p
+}
+
+func TestSIGTERMEndsStreamsAndTheProcessWithExitCodeZero(t *testing.T) {
+	for _, sig := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
+		t.Run(sig.String(), func(t *testing.T) {
+			server := storetest.Mini(t)
+			addr := storetest.FreeAddr(t)
+			p := program(t, nil, "GATEWAY_ADDR="+addr, "GATEWAY_REDIS_URL=redis://"+server.Addr, "GATEWAY_DRAIN_TIME=500ms", "GATEWAY_LOG_FORMAT=json")
+			if err := p.Start(); err != nil {
+				t.Fatal(err)
+			}
+			g := &instance{addr: addr}
+			waitFor(t, "the gateway to be ready", func() bool { return g.status(t, "/readyz") == http.StatusOK })
+			resp, err := http.Get("http://" + addr + "/api/sse/channels/orders")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			if err := p.Process.Signal(sig); err != nil {
+				t.Fatal(err)
+			}
+			text, err := io.ReadAll(resp.Body)
+			if err != nil || !regexp.MustCompile(`\n\nretry: [1-9]\d*\n\n$`).Match(text) {
+				t.Errorf("the stream ended with %q, %v; want a retry time", text, err)
+			}
+			if err := p.Wait(); err != nil || p.err.String() != "" {
+				t.Errorf("the process ended with %v and said %q", err, p.err)
+			}
+			for line := range strings.Lines(p.out.String()) {
+				if !strings.HasPrefix(line, "{") {
+					t.Errorf("not a line of JSON: %q", line)
+				}
+			}
+		})
+	}
+}
+
+func TestAWrongSettingEndsTheProcessWithOneLine(t *testing.T) {
+	p := program(t, nil, "GATEWAY_HISTORY_SIZE=many")
+	err := p.Run()
+	exit, ok := err.(*exec.ExitError) //nolint:errorlint // Run returns it as it is
+	if !ok || exit.ExitCode() != 1 {
+		t.Errorf("ended with %v, want exit code 1", err)
+	}
+	if got, want := p.err.String(), "gateway: GATEWAY_HISTORY_SIZE=\"many\": a whole number is expected\n"; got != want || p.out.String() != "" {
+		t.Errorf("said %q and printed %q, want %q and nothing", got, p.out, want)
+	}
+}
+
+func TestHealthcheckExitsZeroWhenReadyAndOneOtherwise(t *testing.T) {
+	server := storetest.Mini(t)
+	g := launch(t, "REDIS_URL=redis://"+server.Addr, "DRAIN_TIME=0s")
+	check := func() (int, string) {
+		p := program(t, []string{"healthcheck"}, "GATEWAY_ADDR="+g.addr)
+		_ = p.Run()
+		return p.ProcessState.ExitCode(), p.err.String()
+	}
+	if code, said := check(); code != 0 || said != "" {
+		t.Errorf("ready: exit code %d, %q", code, said)
+	}
+	server.Mini.SetError("LOADING")
+	waitFor(t, "the gateway to notice", func() bool { return g.status(t, "/readyz") == http.StatusServiceUnavailable })
+	if code, said := check(); code != 1 || !strings.Contains(said, "not ready") {
+		t.Errorf("Redis is away: exit code %d, %q", code, said)
+	}
+	server.Mini.SetError("")
+	if err := g.stop(); err != nil {
+		t.Error(err)
+	}
+	if code, said := check(); code != 1 || said == "" {
+		t.Errorf("stopped: exit code %d, %q", code, said)
+	}
+}
+
+func TestHealthcheckAsksThisMachineWhereTheGatewayListensEverywhere(t *testing.T) {
+	server := storetest.Mini(t)
+	g := launch(t, "REDIS_URL=redis://"+server.Addr, "DRAIN_TIME=0s")
+	port := g.addr[strings.LastIndex(g.addr, ":"):]
+	for _, addr := range []string{port, "0.0.0.0" + port, "[::]" + port, "localhost" + port} {
+		t.Setenv("GATEWAY_ADDR", addr)
+		if err := command(t.Context(), []string{"healthcheck"}, io.Discard); err != nil {
+			t.Errorf("GATEWAY_ADDR=%s: %v", addr, err)
+		}
+	}
+}
+
+func TestTheCommandLine(t *testing.T) {
+	for _, test := range []struct {
+		args []string
+		want string // printed, or, if it begins with "error: ", returned
+	}{
+		{[]string{"version"}, "sluice dev\n"},
+		{[]string{"--version"}, "sluice dev\n"},
+		{[]string{"serv"}, `error: unknown command "serv"; see gateway help`},
+		{[]string{"--port=80"}, `error: unknown command "--port=80"; see gateway help`},
+		{[]string{"version", "now"}, "error: too many arguments; see gateway help"},
+	} {
+		var out bytes.Buffer
+		err := command(t.Context(), test.args, &out)
+		got := out.String()
+		if err != nil {
+			got += "error: " + err.Error()
+		}
+		if got != test.want {
+			t.Errorf("gateway %s: got %q, want %q", strings.Join(test.args, " "), got, test.want)
+		}
+	}
+}
+
+func TestHelpListsEverySetting(t *testing.T) {
+	for _, arg := range []string{"help", "-h", "-help", "--help"} {
+		var out bytes.Buffer
+		if err := command(t.Context(), []string{arg}, &out); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range settings(&Config{}) {
+			standard := s.standard
+			if standard == "" {
+				standard = "(empty)"
+			}
+			line := regexp.MustCompile(`(?m)^ +` + s.name + ` +` + regexp.QuoteMeta(standard) + ` +` + regexp.QuoteMeta(s.desc) + `$`)
+			if !line.MatchString(out.String()) {
+				t.Errorf("gateway %s: no line for %s", arg, s.name)
+			}
+		}
+	}
+}
+
+// Help is there even if the settings are wrong: that is when it is needed.
+func TestHelpNeedsNoGoodSettings(t *testing.T) {
+	t.Setenv("GATEWAY_ADDR", "nonsense")
+	if err := command(t.Context(), []string{"help"}, io.Discard); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestASecondCtrlCEndsTheProcessAtOnce(t *testing.T) {
+	server := storetest.Mini(t)
+	addr := storetest.FreeAddr(t)
+	p := program(t, nil, "GATEWAY_ADDR="+addr, "GATEWAY_REDIS_URL=redis://"+server.Addr, "GATEWAY_DRAIN_TIME=1h")
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	g := &instance{addr: addr}
+	waitFor(t, "the gateway to be ready", func() bool { return g.status(t, "/readyz") == http.StatusOK })
+	streams := make([]*client, 5)
+	for i := range streams {
+		streams[i] = g.connect(t, "/api/sse/time", "")
+	}
+	began := time.Now()
+	_ = p.Process.Signal(os.Interrupt)
+	waitFor(t, "the gateway to drain", func() bool { return g.status(t, "/readyz") == http.StatusServiceUnavailable })
+	_ = p.Process.Signal(os.Interrupt)
+	if err := p.Wait(); err == nil || time.Since(began) > 20*time.Second {
+		t.Errorf("ended with %v after %v", err, time.Since(began))
+	}
+}
