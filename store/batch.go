@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync"
 	"time"
@@ -35,9 +36,15 @@ type call struct {
 	args   []any
 	reply  *redis.Cmd
 	done   chan struct{} // closed when reply is set
+
+	sent      bool // guarded by batcher.mu
+	abandoned bool // the caller has given up before it was sent; guarded by batcher.mu
 }
 
-// run runs a script. If ctx ends first, the script may run all the same.
+// errNotSent is the error of a call whose turn did not come in time.
+var errNotSent = errors.New("redis is too slow")
+
+// run runs a script. If ctx ends first, the script is not run (errNotSent) or may run all the same (ctx's error).
 func (b *batcher) run(ctx context.Context, script *redis.Script, keys []string, args []any) *redis.Cmd {
 	c := &call{script: script, keys: keys, args: args, done: make(chan struct{})}
 	b.mu.Lock()
@@ -56,6 +63,12 @@ func (b *batcher) run(ctx context.Context, script *redis.Script, keys []string, 
 	case <-ctx.Done():
 		failed := redis.NewCmd(ctx)
 		failed.SetErr(ctx.Err())
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if !c.sent {
+			c.abandoned = true
+			failed.SetErr(errNotSent)
+		}
 		return failed
 	}
 }
@@ -71,7 +84,13 @@ func (b *batcher) fly() {
 			b.mu.Unlock()
 			return
 		}
-		batch := b.waiting[:n:n]
+		batch := make([]*call, 0, n)
+		for _, c := range b.waiting[:n] {
+			if !c.abandoned {
+				c.sent = true
+				batch = append(batch, c)
+			}
+		}
 		b.waiting = b.waiting[n:]
 		b.mu.Unlock()
 		b.send(batch)

@@ -55,6 +55,9 @@ type AppendOptions struct {
 	IfNew bool
 }
 
+// appendTimeout is how long a publisher waits: a Redis that hangs must not collect them.
+const appendTimeout = 6 * time.Second
+
 // Append stores an event and announces it, atomically. again is true if nothing was done because the idempotency key
 // had been used; the event is then the first one.
 //
@@ -64,6 +67,8 @@ func (s *Store) Append(ctx context.Context, d Draft, o AppendOptions) (event Eve
 	if o.IdempotencyKey != "" {
 		keys = append(keys, onceKey(d.Channel, o.IdempotencyKey))
 	}
+	ctx, cancel := context.WithTimeout(ctx, appendTimeout)
+	defer cancel()
 	rule := s.Rule(d.Channel)
 	args := append(ruleArgs(d.Channel, rule),
 		d.Type, d.Data, string(d.Fill), NewNonce().String(), flag(d.Final), flag(o.IfNew), seconds(onceTTL))
@@ -94,7 +99,7 @@ func (s *Store) Append(ctx context.Context, d Draft, o AppendOptions) (event Eve
 // wasSent reports whether a call that ended with err may have reached Redis: not if there was no connection to send it
 // over, and not if Redis answered that it did nothing.
 func wasSent(err error) bool {
-	if _, answered := errors.AsType[redis.Error](err); answered || errors.Is(err, redis.ErrPoolTimeout) {
+	if _, answered := errors.AsType[redis.Error](err); answered || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, errNotSent) {
 		return false
 	}
 	connecting, ok := errors.AsType[*net.OpError](err)

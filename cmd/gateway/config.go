@@ -30,7 +30,7 @@ type Config struct {
 	HistorySize     int           `split_words:"true" default:"100" desc:"events kept per general channel"`
 	HistoryTTL      time.Duration `split_words:"true" default:"24h" desc:"how long a general channel's history is kept after its newest event"`
 	Ingest          []string      `desc:"general channels, separated by commas, whose PUBLISH messages are stored even while nobody watches"`
-	MaxStreamsPerIP int           `envconfig:"MAX_STREAMS_PER_IP" default:"0" desc:"streams one client address may have open on this replica; 0: no limit"`
+	MaxStreamsPerIP int           `split_words:"true" default:"0" desc:"streams one client address may have open on this replica; 0: no limit"`
 	TrustedProxies  []string      `split_words:"true" desc:"networks (CIDR), separated by commas, of proxies whose X-Forwarded-For is believed"`
 	MaxBodyBytes    int           `split_words:"true" default:"65536" desc:"largest body of a publish, and largest PUBLISH payload, in bytes"`
 	Heartbeat       time.Duration `default:"30s" desc:"silence after which a stream gets a comment"`
@@ -38,7 +38,7 @@ type Config struct {
 	DrainTime       time.Duration `split_words:"true" default:"10s" desc:"time over which streams are closed when the gateway stops; with the embedded Redis they are closed at once"`
 	FeedBytes       int           `split_words:"true" default:"1048576" desc:"bytes of frames kept for streams that are behind; one further behind is closed and resumes"`
 	AdmitRate       int           `split_words:"true" default:"0" desc:"new streams per second; the surplus waits or is told to come back; 0: no limit"`
-	CORSOrigins     []string      `envconfig:"CORS_ORIGINS" desc:"origins, separated by commas, whose pages may use the gateway"`
+	CORSOrigins     []string      `split_words:"true" desc:"origins, separated by commas, whose pages may use the gateway"`
 	Writer          string        `default:"auto" desc:"how streams are written: epoll (Linux), goroutine (one each), or auto: epoll where possible"`
 	Replica         string        `desc:"name of this replica; empty: the host's name and a random ending"`
 	LogLevel        slog.Level    `split_words:"true" default:"INFO" desc:"DEBUG, INFO, WARN or ERROR"`
@@ -96,12 +96,8 @@ func settings(cfg *Config) []setting {
 		if !f.IsExported() {
 			continue
 		}
-		name := f.Tag.Get("envconfig")
-		if name == "" {
-			name = words(f.Name)
-		}
 		all = append(all, setting{
-			name: prefix + "_" + strings.ToUpper(name), standard: f.Tag.Get("default"), desc: f.Tag.Get("desc"),
+			name: prefix + "_" + strings.ToUpper(words(f.Name)), standard: f.Tag.Get("default"), desc: f.Tag.Get("desc"),
 		})
 	}
 	return all
@@ -110,15 +106,15 @@ func settings(cfg *Config) []setting {
 // setting is one variable.
 type setting struct{ name, standard, desc string }
 
-// words splits a field's name as envconfig does: RedisURL is REDIS_URL.
+// words splits a field's name as envconfig does: RedisURL is Redis_URL, CORSOrigins is CORS_Origins.
 func words(name string) string {
+	upper := func(i int) bool { return i >= 0 && i < len(name) && name[i] >= 'A' && name[i] <= 'Z' }
 	var b strings.Builder
-	for i, r := range name {
-		upper := r >= 'A' && r <= 'Z'
-		if upper && i > 0 && (name[i-1] < 'A' || name[i-1] > 'Z') {
+	for i := range len(name) {
+		if i > 0 && upper(i) && (!upper(i-1) || i+1 < len(name) && !upper(i+1)) {
 			b.WriteByte('_')
 		}
-		b.WriteRune(r)
+		b.WriteByte(name[i])
 	}
 	return b.String()
 }
@@ -241,7 +237,7 @@ func (c *Config) validate() error {
 	for i, text := range c.CORSOrigins {
 		origin := strings.TrimSuffix(strings.TrimSpace(text), "/")
 		u, err := url.Parse(origin)
-		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || gateway.CheckOrigin(origin) != nil {
+		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.User != nil || gateway.CheckOrigin(origin) != nil {
 			return wrong("CORS_ORIGINS", text, "origins are expected, for example https://www.example.com")
 		}
 		c.CORSOrigins[i] = origin

@@ -16,7 +16,7 @@ func TestAWrongSettingIsNamedWithWhatItGotAndWhatItTakes(t *testing.T) {
 		{"ADDR", "::1:8080", "host:port"},
 		{"REDIS_WAIT", "5", "a time with its unit"},
 		{"REDIS_WAIT", "-1s", "0s to 24h"},
-		{"REDIS_WAIT", "25h", "0s to 24h"},
+		{"REDIS_WAIT", "25h0m0s", "0s to 24h"},
 		{"HISTORY_SIZE", "many", "a whole number"},
 		{"HISTORY_SIZE", "1.5", "a whole number"},
 		{"HISTORY_SIZE", "0", "1 to 100000"},

@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os/exec"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"sluice/store/storetest"
+)
+
+func TestAnAddressInUseIsNamed(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	addr := l.Addr().String()
+	for name, environ := range map[string][]string{
+		"embedded Redis": {"GATEWAY_ADDR=" + addr},
+		"another Redis":  {"GATEWAY_ADDR=" + addr, "GATEWAY_REDIS_URL=redis://" + storetest.Mini(t).Addr},
+	} {
+		err := run(t.Context(), configOf(t, environ...), io.Discard)
+		if err == nil || !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), "GATEWAY_ADDR") || !strings.Contains(err.Error(), addr) {
+			t.Errorf("%s: got %v, want GATEWAY_ADDR and %s in it", name, err, addr)
+		}
+	}
+}
+
+func TestTheEmbeddedRedisTakesTheNextFreePort(t *testing.T) {
+	// Somebody has the usual port: we, or whoever was there before.
+	if l, err := net.Listen("tcp", embeddedAddr); err == nil {
+		defer l.Close()
+	}
+	one, two := launch(t), launch(t)
+	first, second := one.redisAddr(t), two.redisAddr(t)
+	if first == embeddedAddr || second == embeddedAddr || first == second {
+		t.Errorf("the gateways have Redis at %s and %s, but %s is taken", first, second, embeddedAddr)
+	}
+	for g, addr := range map[*instance]string{one: first, two: second} {
+		rdb := redis.NewClient(&redis.Options{Addr: addr})
+		defer rdb.Close()
+		c := g.connect(t, "/api/sse/channels/orders", "")
+		raw(t, rdb, "orders", addr)
+		if e := c.next(); e.Data != `"`+addr+`"` {
+			t.Errorf("the Redis at %s is another gateway's: %+v", addr, e)
+		}
+		if host, _, _ := net.SplitHostPort(addr); host != "127.0.0.1" {
+			t.Errorf("the embedded Redis listens on %s", addr)
+		}
+	}
+}
+
+// What the start prints is for people to paste.
+func TestTheCommandsPrintedAtTheStartWork(t *testing.T) {
+	need(t, "curl")
+	need(t, "redis-cli")
+	g := launch(t)
+	command := func(label string) string {
+		found := regexp.MustCompile(`(?m)^ +` + label + `: +(.+)$`).FindStringSubmatch(g.out.String())
+		if found == nil {
+			t.Fatalf("no line %q in\n%s", label, g.out)
+		}
+		return found[1]
+	}
+	var shown output
+	watch := exec.CommandContext(t.Context(), "sh", "-c", "exec "+command("Watch"))
+	watch.Stdout = &shown
+	if err := watch.Start(); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "curl to connect", func() bool { return strings.Contains(shown.String(), "id: ") })
+	if text, err := exec.CommandContext(t.Context(), "sh", "-c", command("Publish")).CombinedOutput(); err != nil || strings.TrimSpace(string(text)) == "0" {
+		t.Errorf("publish: %s, %v", text, err)
+	}
+	waitFor(t, "curl to show the event", func() bool { return strings.Contains(shown.String(), "Hello from Redis") })
+	if err := g.stop(); err != nil {
+		t.Error(err)
+	}
+	if err := watch.Wait(); err != nil {
+		t.Errorf("curl: %v", err)
+	}
+	for _, what := range []string{"Console  http://" + g.addr + "/", "/api/sse/notifications", "forgets everything", "Ctrl-C"} {
+		if !strings.Contains(g.out.String(), what) {
+			t.Errorf("%q is not printed:\n%s", what, g.out)
+		}
+	}
+}
+
+func TestWithoutRedisTheGatewayStartsWaitsAndSaysWhy(t *testing.T) {
+	addr := storetest.FreeAddr(t)
+	g := start(t, "REDIS_URL=redis://"+addr, "DRAIN_TIME=0s", "LOG_FORMAT=text")
+	status, text := g.call(t, http.MethodGet, "/readyz", "")
+	if status != http.StatusServiceUnavailable || decode(t, text)["reason"] == nil || decode(t, text)["status"] != "not ready" {
+		t.Errorf("readyz: %d %s, want 503 and a reason", status, text)
+	}
+	if got := g.status(t, "/healthz"); got != http.StatusOK {
+		t.Errorf("healthz: %d", got)
+	}
+	if status, text := g.call(t, http.MethodPost, "/api/channels/orders/events", `{"data":1}`); status != http.StatusServiceUnavailable {
+		t.Errorf("publish: %d %s", status, text)
+	}
+	waitFor(t, "it to be said", func() bool { return strings.Contains(g.out.String(), "waiting for Redis") && strings.Contains(g.out.String(), addr) })
+}
+
+func TestRedisMayComeLater(t *testing.T) {
+	server := storetest.Real(t)
+	server.Real.Kill()
+	g := start(t, "REDIS_URL=redis://"+server.Addr, "DRAIN_TIME=0s")
+	if got := g.status(t, "/readyz"); got != http.StatusServiceUnavailable {
+		t.Errorf("readyz: %d", got)
+	}
+	server.Real.Start(t)
+	waitFor(t, "the gateway to be ready", func() bool { return g.status(t, "/readyz") == http.StatusOK })
+	c := g.connect(t, "/api/sse/notifications", "")
+	raw(t, server.Client(t), "notifications", "hello")
+	c.next()
+}
+
+func TestAGatewayToldToGiveUpOnRedisDoesAndSaysSo(t *testing.T) {
+	addr := storetest.FreeAddr(t)
+	cfg := configOf(t, "GATEWAY_ADDR=127.0.0.1:0", "GATEWAY_REDIS_URL=redis://:secret@"+addr, "GATEWAY_REDIS_WAIT=100ms")
+	var out output
+	err := run(t.Context(), cfg, &out)
+	if err == nil || !strings.Contains(err.Error(), "GATEWAY_REDIS_WAIT=100ms") || !strings.Contains(err.Error(), addr) || strings.Contains(err.Error(), "\n") {
+		t.Errorf("got %v, want one line with GATEWAY_REDIS_WAIT and %s", err, addr)
+	}
+	if strings.Contains(out.String()+err.Error(), "secret") {
+		t.Errorf("the password was shown: %v\n%s", err, &out)
+	}
+}
+
+func TestAWrongPasswordIsSaidAndNotTakenForAnswering(t *testing.T) {
+	server := storetest.Real(t, "--requirepass", "right")
+	g := start(t, "REDIS_URL=redis://:wrong@"+server.Addr, "DRAIN_TIME=0s")
+	waitFor(t, "it to be said", func() bool {
+		_, text := g.call(t, http.MethodGet, "/readyz", "")
+		return strings.Contains(text, "WRONGPASS")
+	})
+	right := launch(t, "REDIS_URL=redis://:right@"+server.Addr, "DRAIN_TIME=0s")
+	right.post(t, "/api/channels/orders/events", `{"data":1}`)
+	for _, out := range []string{g.out.String(), right.out.String()} {
+		if strings.Contains(out, "wrong@") || strings.Contains(out, "right@") {
+			t.Errorf("a password is in the log:\n%s", out)
+		}
+	}
+}
+
+func TestAGatewayStoppedWhileItWaitsForRedisEndsWithoutAnError(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cfg := configOf(t, "GATEWAY_ADDR=127.0.0.1:0", "GATEWAY_REDIS_URL=redis://"+storetest.FreeAddr(t), "GATEWAY_DRAIN_TIME=0s")
+	cfg.ready = func(string) { cancel() }
+	if err := run(ctx, cfg, io.Discard); err != nil {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestARedisThatHangsDoesNotHoldThePublisherOrTheEndUp(t *testing.T) {
+	server := storetest.Real(t)
+	g := launch(t, "REDIS_URL=redis://"+server.Addr, "DRAIN_TIME=0s")
+	c := g.connect(t, "/api/sse/channels/orders", "")
+	server.Real.Signal(t, syscall.SIGSTOP)
+	t.Cleanup(server.Real.Kill)
+	status, text := g.call(t, http.MethodPost, "/api/channels/orders/events", `{"data":1}`)
+	if status != http.StatusServiceUnavailable {
+		t.Errorf("publish: %d %s, want 503", status, text)
+	}
+	if err := g.stop(); err != nil {
+		t.Errorf("run: %v", err)
+	}
+	c.ended()
+}
