@@ -332,6 +332,7 @@ func (b *Broker) drop(now time.Time) {
 	for name, c := range b.channels {
 		if c.users == 0 && now.Sub(c.idleSince) > linger {
 			delete(b.channels, name)
+			b.listen.unwant(name) // with the lock: whoever makes the channel anew wants it after that
 			gone = append(gone, name)
 		}
 	}
@@ -340,9 +341,6 @@ func (b *Broker) drop(now time.Time) {
 		feeds = append(feeds, list...)
 	}
 	b.mu.Unlock()
-	for _, name := range gone {
-		b.listen.unwant(name)
-	}
 	b.ingest.forget(gone)
 	for _, f := range feeds {
 		f.sweep(now)

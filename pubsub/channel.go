@@ -174,10 +174,10 @@ func (c *Channel) synchronise(epoch int, tip store.Tip, read func() (store.Histo
 	}
 	switch {
 	case !c.begun && !c.rule.Latest:
-		c.begin(store.History{Tip: tip})
+		c.begin(store.History{Tip: tip}.Extended(c.pending))
 	case c.begun && c.reaches(tip):
 	default:
-		begun := c.begun
+		begun, before := c.begun, len(c.pending)
 		c.mu.Unlock()
 		theirs, err := read()
 		c.mu.Lock()
@@ -195,6 +195,7 @@ func (c *Channel) synchronise(epoch int, tip store.Tip, read func() (store.Histo
 		} else {
 			c.begin(theirs)
 		}
+		c.forgetUnknown(before)
 	}
 	if !c.drain() || c.overflow {
 		c.overflow = false
@@ -210,8 +211,21 @@ func (c *Channel) reaches(tip store.Tip) bool {
 	if tip.Base != c.history.Base || ours.Offset > tip.Position.Offset {
 		return false // Redis was emptied, or came back older
 	}
-	c.drain()
-	return c.history.Tip.Position == tip.Position || c.past.has(tip.Position)
+	return c.drain() && (c.history.Tip.Position == tip.Position || c.past.has(tip.Position))
+}
+
+// forgetUnknown drops, of the first n pending events, those that lead nowhere: they were announced before Redis was
+// read, so what it still has of them is known by now. The others are of a branch that is lost. c.mu is held.
+func (c *Channel) forgetUnknown(n int) {
+	kept := make([]store.Event, 0, len(c.pending))
+	for i, e := range c.pending {
+		if i < n && c.admit(e) == repair {
+			c.waiting -= len(e.Data) + overhead
+			continue
+		}
+		kept = append(kept, e)
+	}
+	c.pending = kept
 }
 
 // drain delivers pending events as far as they follow the last one. It reports whether none is left; c.mu is held.
