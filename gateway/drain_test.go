@@ -123,6 +123,76 @@ func TestWhatOthersPublishedWhileThisReplicaLostRedisIsDeliveredInOrder(t *testi
 	})
 }
 
+func TestHoweverManyPublishWhileRedisHangsEachIsAnsweredSoon(t *testing.T) {
+	serve(t, gateway.Config{}, func(t *testing.T, s *site) {
+		const n = 1000
+		s.back.hang()
+		began := time.Now()
+		answers := make(chan int, n)
+		for range n {
+			go func() {
+				resp, err := s.front.client.Do(s.request(t.Context(), "POST", "/api/channels/orders/events", `{"data":1}`))
+				if err != nil {
+					answers <- 0
+					return
+				}
+				_ = resp.Body.Close()
+				answers <- resp.StatusCode
+			}()
+		}
+		for i := range n {
+			if status := <-answers; status != http.StatusServiceUnavailable {
+				t.Fatalf("answer %d: %d, want 503", i, status)
+			}
+		}
+		if took := time.Since(began); took > 6*time.Second {
+			t.Errorf("the last answer took %v", took)
+		}
+		s.back.mend()
+		s.waitReady()
+		s.publish("orders", `"after"`)
+	})
+}
+
+// A caller that was told that nothing was done must be able to repeat the call.
+func TestWhatWasRefusedBecauseRedisHungIsNotStoredLater(t *testing.T) {
+	serve(t, gateway.Config{}, func(t *testing.T, s *site) {
+		const n = 1000
+		s.back.hang()
+		refused := make(chan bool, n)
+		for range n {
+			go func() {
+				resp, err := s.front.client.Do(s.request(t.Context(), "POST", "/api/channels/orders/events", `{"data":1}`))
+				if err != nil {
+					refused <- false
+					return
+				}
+				defer resp.Body.Close()
+				text, _ := io.ReadAll(resp.Body)
+				refused <- strings.Contains(string(text), `"code":"unavailable"`)
+			}()
+		}
+		certain := 0
+		for range n {
+			if <-refused {
+				certain++
+			}
+		}
+		s.back.mend()
+		s.waitReady()
+		time.Sleep(time.Minute)
+		stored := 0
+		if offset := s.mini.HGet("sluice:{orders}:meta", "offset"); offset != "" {
+			if _, err := fmt.Sscan(offset, &stored); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if stored > n-certain {
+			t.Errorf("of %d calls %d were told that nothing was done, but %d events are stored", n, certain, stored)
+		}
+	})
+}
+
 func TestDrainingEndsStreamsOneAfterTheOtherEachWithARetryTime(t *testing.T) {
 	const drainTime, n = 10 * time.Second, 40
 	serve(t, gateway.Config{DrainTime: drainTime}, func(t *testing.T, s *site) {

@@ -325,8 +325,9 @@ type wires struct {
 	mini *miniredis.Miniredis
 
 	mu    sync.Mutex
-	away  error      // why Redis cannot be reached; guarded by mu
-	conns []net.Conn // guarded by mu
+	away  error         // why Redis cannot be reached; guarded by mu
+	hung  chan struct{} // closed when what was sent goes on its way; nil: at once; guarded by mu
+	conns []net.Conn    // guarded by mu
 }
 
 func (w *wires) dial(context.Context, string, string) (net.Conn, error) {
@@ -339,7 +340,7 @@ func (w *wires) dial(context.Context, string, string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := newBuffered(c)
+	b := newBuffered(c, w.wait)
 	w.conns = append(w.conns, b)
 	return b, nil
 }
@@ -355,7 +356,8 @@ type buffered struct {
 	close   func() error
 }
 
-func newBuffered(c net.Conn) *buffered {
+// newBuffered returns a buffered connection over c. Before each write it calls wait.
+func newBuffered(c net.Conn, wait func(done <-chan struct{})) *buffered {
 	b := &buffered{Conn: c, signal: make(chan struct{}, 1), done: make(chan struct{})}
 	b.close = sync.OnceValue(func() error { close(b.done); return c.Close() })
 	go func() {
@@ -365,6 +367,7 @@ func newBuffered(c net.Conn) *buffered {
 				return
 			case <-b.signal:
 			}
+			wait(b.done)
 			b.mu.Lock()
 			due := b.pending
 			b.pending = nil
@@ -409,11 +412,36 @@ func (w *wires) cut() {
 	w.conns = nil
 }
 
+// hang makes Redis hang, as SIGSTOP does: what is sent stays on its way.
+func (w *wires) hang() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.hung = make(chan struct{})
+}
+
+// wait returns when Redis does not hang, or done is closed.
+func (w *wires) wait(done <-chan struct{}) {
+	w.mu.Lock()
+	hung := w.hung
+	w.mu.Unlock()
+	if hung == nil {
+		return
+	}
+	select {
+	case <-hung:
+	case <-done:
+	}
+}
+
 // mend brings Redis back, with all its data.
 func (w *wires) mend() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.away = nil
+	if w.hung != nil {
+		close(w.hung)
+		w.hung = nil
+	}
 }
 
 // pipes is a listener whose connections are pipes, and the HTTP client at their other ends.

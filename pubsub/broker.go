@@ -195,11 +195,20 @@ func (b *Broker) queue(c *Channel) {
 // synchronise brings channels that are queued up to what Redis has stored.
 func (b *Broker) synchronise(ctx context.Context) {
 	retry := retryAtLeast
+	var failed []*Channel // wait for the timer; the others must not
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-b.signal:
+		case <-timer.C:
+			for _, c := range failed {
+				b.queue(c)
+			}
+			failed = nil
+			continue
 		}
 		b.staleMu.Lock()
 		batch := b.stale
@@ -209,21 +218,14 @@ func (b *Broker) synchronise(ctx context.Context) {
 			continue
 		}
 		slices.SortFunc(batch, func(x, y *Channel) int { return cmp.Compare(x.name, y.name) })
-		failed := b.synchroniseBatch(ctx, slices.Compact(batch))
-		if len(failed) == 0 {
+		again := b.synchroniseBatch(ctx, slices.Compact(batch))
+		switch {
+		case len(again) > 0:
+			failed = append(failed, again...)
+			timer.Reset(retry)
+			retry = min(2*retry, retryAtMost)
+		case len(failed) == 0:
 			retry = retryAtLeast
-			continue
-		}
-		timer := time.NewTimer(retry)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return
-		case <-timer.C:
-		}
-		retry = min(2*retry, retryAtMost)
-		for _, c := range failed {
-			b.queue(c)
 		}
 	}
 }
@@ -231,17 +233,20 @@ func (b *Broker) synchronise(ctx context.Context) {
 // synchroniseBatch returns the channels that Redis did not answer for.
 func (b *Broker) synchroniseBatch(ctx context.Context, batch []*Channel) (failed []*Channel) {
 	var mu sync.Mutex
+	fail := func(c *Channel, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if len(failed) == 0 { // one line, not thousands
+			b.log.Warn("channels not read", "for example", c.name, "error", err)
+		}
+		failed = append(failed, c)
+	}
 	for part := range slices.Chunk(batch, tipsAtOnce) {
 		epochs := make([]int, len(part))
 		for i, c := range part {
 			epochs[i], _ = c.unsynchronised()
 		}
-		tips, err := b.tips(ctx, part, false)
-		if err != nil {
-			b.log.Warn("positions not read", "channels", len(part), "error", err)
-			failed = append(failed, part...)
-			continue
-		}
+		tips, errs := b.tips(ctx, part, false)
 		if err := b.listen.fence(ctx); err != nil {
 			failed = append(failed, part...)
 			continue
@@ -251,6 +256,10 @@ func (b *Broker) synchroniseBatch(ctx context.Context, batch []*Channel) (failed
 		for range min(syncWorkers, len(part)) {
 			wg.Go(func() {
 				for i := range next {
+					if errs[i] != nil {
+						fail(part[i], errs[i])
+						continue
+					}
 					if _, stale := part[i].unsynchronised(); !stale {
 						continue
 					}
@@ -264,10 +273,7 @@ func (b *Broker) synchroniseBatch(ctx context.Context, batch []*Channel) (failed
 					})
 					switch {
 					case err != nil:
-						b.log.Warn("channel not synchronised", "channel", part[i].name, "error", err)
-						mu.Lock()
-						failed = append(failed, part[i])
-						mu.Unlock()
+						fail(part[i], err)
 					case again:
 						b.queue(part[i])
 					}
@@ -285,7 +291,7 @@ func (b *Broker) synchroniseBatch(ctx context.Context, batch []*Channel) (failed
 
 const readTimeout = 5 * time.Second
 
-func (b *Broker) tips(ctx context.Context, channels []*Channel, touch bool) ([]store.Tip, error) {
+func (b *Broker) tips(ctx context.Context, channels []*Channel, touch bool) ([]store.Tip, []error) {
 	names := make([]string, len(channels))
 	for i, c := range channels {
 		names[i] = c.name
@@ -365,13 +371,10 @@ func (b *Broker) check(ctx context.Context, touch bool) {
 	}
 	b.mu.Unlock()
 	for part := range slices.Chunk(quiet, tipsAtOnce) {
-		tips, err := b.tips(ctx, part, touch)
-		if err != nil {
-			return // the probe will say more
-		}
+		tips, errs := b.tips(ctx, part, touch)
 		for i, c := range part {
 			c.mu.Lock()
-			differs := c.state == live && !c.moved &&
+			differs := errs[i] == nil && c.state == live && !c.moved &&
 				(tips[i].Position != c.history.Tip.Position || tips[i].Base != c.history.Base)
 			if differs && !skipRepair {
 				c.setState(settled)

@@ -719,3 +719,55 @@ func (p *proxy) swallow(yes bool) {
 	defer p.mu.Unlock()
 	p.hole = yes
 }
+
+func TestAFullRedisTakesNoEventsAndTheGatewayGoesOn(t *testing.T) {
+	s := storetest.Real(t, "--maxmemory-policy", "noeviction")
+	a := start(t, s.Addr, "a")
+	rdb := s.Client(t)
+	v := a.open(t, pubsub.Request{Channels: []string{"orders"}})
+	a.append(t, "orders", `1`)
+	v.want(`1`)
+	if err := rdb.ConfigSet(t.Context(), "maxmemory", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	d, _ := store.DraftJSON("orders", "", []byte(`2`))
+	if _, _, err := a.store.Append(t.Context(), d, store.AppendOptions{}); err == nil {
+		t.Fatal("a full Redis took an event: this is not the scenario")
+	}
+	// A channel that Redis cannot begin: its stream does not open, and nothing else happens.
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if _, err := a.Open(ctx, pubsub.Request{Channels: []string{"new"}, Encoder: encoder{}}); err == nil {
+		t.Error("a stream opened on a channel that could not be begun")
+	}
+	if err := rdb.ClientKillByFilter(t.Context(), "TYPE", "pubsub").Err(); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the replica to be ready on a full Redis", func() bool { return a.Ready() == nil })
+	v2 := a.open(t, pubsub.Request{Channels: []string{"orders"}, Replay: 1})
+	v2.want(`1`)
+	if err := rdb.ConfigSet(t.Context(), "maxmemory", "0").Err(); err != nil {
+		t.Fatal(err)
+	}
+	a.append(t, "orders", `2`)
+	v.want(`2`)
+	v2.want(`2`)
+	late := a.open(t, pubsub.Request{Channels: []string{"new"}})
+	late.nothingMore(a, "new")
+}
+
+func TestAChannelWhoseKeySomebodyElseWroteDoesNotConcernTheOthers(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, s *storetest.Server) {
+		a := start(t, s.Addr, "a")
+		if err := s.Client(t).Set(t.Context(), "sluice:{bad}:meta", "x", time.Minute).Err(); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		if _, err := a.Open(ctx, pubsub.Request{Channels: []string{"bad"}, Encoder: encoder{}}); err == nil {
+			t.Error("a stream opened on a channel that cannot be read")
+		}
+		v := a.open(t, pubsub.Request{Channels: []string{"good"}})
+		v.nothingMore(a, "good")
+	})
+}

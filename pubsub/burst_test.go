@@ -12,7 +12,7 @@ import (
 
 func TestABurstOfFiftyThousandMessagesIsDeliveredWhole(t *testing.T) {
 	s := storetest.Real(t)
-	roomy := func(c *pubsub.Config) { c.FeedBytes = 64 << 20 } // the second viewer reads when the first is done
+	roomy := func(c *pubsub.Config) { c.FeedBytes = 64 << 20 } // the viewers take turns
 	a, b := start(t, s.Addr, "a", roomy), start(t, s.Addr, "b", roomy)
 	va := a.open(t, pubsub.Request{Channels: []string{"orders"}})
 	vb := b.open(t, pubsub.Request{Channels: []string{"orders"}})
@@ -33,8 +33,8 @@ func TestABurstOfFiftyThousandMessagesIsDeliveredWhole(t *testing.T) {
 		}
 		sent <- nil
 	}()
-	for _, v := range []*viewer{va, vb} {
-		for i := range messages {
+	for i := range messages {
+		for _, v := range []*viewer{va, vb} {
 			if f := v.next(); f.kind != "event" || f.text != strconv.Itoa(i) {
 				t.Fatalf("got %+v, want event %d", f, i)
 			}

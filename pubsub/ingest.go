@@ -196,6 +196,9 @@ func (g *ingest) wait(q *queue) bool {
 		}
 		if len(q.messages) == 0 || g.ctx.Err() != nil {
 			delete(g.queues, q.channel)
+			if _, task := store.TaskOf(q.channel); task {
+				delete(g.loser, q.channel) // there are ever new tasks, and nobody says when one is no longer followed
+			}
 			g.mu.Unlock()
 			return false
 		}

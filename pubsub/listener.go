@@ -77,6 +77,7 @@ type listener struct {
 	signal  chan struct{}   // 1: pending or dropped is not empty; a second signal would say nothing new
 
 	running atomic.Pointer[session]
+	full    atomic.Bool  // Redis refused a transaction because it is full
 	healthy atomic.Bool  // settled, and the last probe came back
 	problem atomic.Value // string: why it is not healthy
 }
@@ -129,6 +130,9 @@ func (l *listener) run(ctx context.Context) {
 			return
 		}
 		l.problem.Store("Redis: " + err.Error())
+		// A full Redis refuses everything inside a transaction, SUBSCRIBE too. Outside of one it does not, and one write is
+		// carried out in one go in practice; and while it is full no raw message can be stored anyway.
+		l.full.Store(strings.HasPrefix(err.Error(), "OOM"))
 		if time.Since(start) > 10*time.Second {
 			wait = retryAtLeast
 		}
@@ -308,8 +312,12 @@ func (s *session) subscribe(ctx context.Context, add []want) error {
 		return nil
 	}
 	if s.conn.canPublish {
-		s.expect(marker, confirmed, patternMarker)
-		commands = append([][]string{{"MULTI"}}, append(append(commands, markers...), []string{"EXEC"})...)
+		s.expect(marker, confirmed, patternMarker, len(globs) > 0)
+		commands = append(commands, []string{"PUBSUB", "NUMSUB", store.MarkerChannel}) // see receivers in read
+		commands = append(commands, markers...)
+		if !s.full.Load() {
+			commands = append(append([][]string{{"MULTI"}}, commands...), []string{"EXEC"})
+		}
 		return s.conn.send(commands...)
 	}
 	// miniredis: the markers go out by another connection, as soon as the subscriptions are in place.
@@ -329,7 +337,7 @@ func (s *session) subscribe(ctx context.Context, add []want) error {
 		return err
 	}
 	confirmed.alone = replicas[store.MarkerChannel] == 1
-	s.expect(marker, confirmed, patternMarker)
+	s.expect(marker, confirmed, patternMarker, len(globs) > 0)
 	for _, m := range markers {
 		if err := s.rdb.Publish(ctx, m[1], m[2]).Err(); err != nil {
 			return err
@@ -339,11 +347,13 @@ func (s *session) subscribe(ctx context.Context, add []want) error {
 }
 
 // expect remembers what a batch's markers mean when they come by.
-func (s *session) expect(marker string, confirmed batch, patternMarker string) {
+func (s *session) expect(marker string, confirmed batch, patternMarker string, patterns bool) {
 	s.batchMu.Lock()
 	defer s.batchMu.Unlock()
 	s.batches[marker] = confirmed
-	s.batches[patternMarker] = batch{}
+	if patterns {
+		s.batches[patternMarker] = batch{}
+	}
 }
 
 func markerText(marker string, sources []string) string {
@@ -352,6 +362,8 @@ func markerText(marker string, sources []string) string {
 
 // read is the receive loop. It never waits for anything but the connection.
 func (s *session) read() error {
+	// How many connections follow the markers: the answer to NUMSUB, which comes before the marker it was sent with in
+	// every version of Redis. (The one to PUBLISH, which says the same, comes behind the marker in some.)
 	receivers := int64(0)
 	for {
 		m, err := s.conn.next()
@@ -361,7 +373,7 @@ func (s *session) read() error {
 		s.lastAny.Store(time.Now().UnixNano())
 		switch m.kind {
 		case integerReply:
-			receivers = m.integer // of the marker whose message comes next
+			receivers = m.integer
 		case errorReply:
 			return errors.New(m.text)
 		case subscribed:

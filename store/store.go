@@ -222,54 +222,57 @@ var tipFields = []string{"offset", "nonce", "base", "final"}
 // Tips returns where channels stand, in their order, in at most two round trips however many there are. A channel
 // that nobody touched before gets its base, so that a position in it means something from now on. With touch, the
 // positions are kept for another Rule.MetaTTL: a channel that is watched is not forgotten.
-func (s *Store) Tips(ctx context.Context, channels []string, touch bool) ([]Tip, error) {
-	tips := make([]Tip, len(channels))
+//
+// Each channel has an error of its own: what somebody else wrote into one channel's key, or a Redis too full to begin
+// a new channel, must not concern the others.
+func (s *Store) Tips(ctx context.Context, channels []string, touch bool) ([]Tip, []error) {
+	tips, errs := make([]Tip, len(channels)), make([]error, len(channels))
 	replies := make([]*redis.SliceCmd, len(channels))
-	if _, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for i, c := range channels {
-			replies[i] = p.HMGet(ctx, metaKey(c), tipFields...)
-		}
-		return nil
-	}); err != nil {
-		return nil, fmt.Errorf("read positions of %d channels: %w", len(channels), err)
+	p := s.rdb.Pipeline()
+	for i, c := range channels {
+		replies[i] = p.HMGet(ctx, metaKey(c), tipFields...)
 	}
+	_, _ = p.Exec(ctx) // its error is the first command's
 	var fresh, alive []int
 	for i, r := range replies {
-		t, err := parseTip(r.Val())
+		tips[i], errs[i] = tipOf(r, channels[i])
 		switch {
-		case errors.Is(err, errNoMeta):
+		case errors.Is(errs[i], errNoMeta):
 			fresh = append(fresh, i)
-		case err != nil:
-			return nil, fmt.Errorf("position of channel %q: %w", channels[i], err)
-		case touch && !t.Final:
+		case errs[i] == nil && touch && !tips[i].Final:
 			alive = append(alive, i)
 		}
-		tips[i] = t
 	}
 	if len(fresh)+len(alive) == 0 {
-		return tips, nil
+		return tips, errs
 	}
-	if _, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for _, i := range alive {
-			p.Expire(ctx, metaKey(channels[i]), s.Rule(channels[i]).MetaTTL)
-		}
-		for _, i := range fresh {
-			p.HSetNX(ctx, metaKey(channels[i]), "base", NewNonce().String()) // the first replica's stays
-			p.Expire(ctx, metaKey(channels[i]), s.Rule(channels[i]).MetaTTL)
-			replies[i] = p.HMGet(ctx, metaKey(channels[i]), tipFields...)
-		}
-		return nil
-	}); err != nil {
-		return nil, fmt.Errorf("begin %d channels: %w", len(fresh), err)
+	p = s.rdb.Pipeline()
+	for _, i := range alive {
+		p.Expire(ctx, metaKey(channels[i]), s.Rule(channels[i]).MetaTTL)
 	}
 	for _, i := range fresh {
-		t, err := parseTip(replies[i].Val())
-		if err != nil {
-			return nil, fmt.Errorf("position of channel %q: %w", channels[i], err)
-		}
-		tips[i] = t
+		p.HSetNX(ctx, metaKey(channels[i]), "base", NewNonce().String()) // the first replica's stays
+		p.Expire(ctx, metaKey(channels[i]), s.Rule(channels[i]).MetaTTL)
+		replies[i] = p.HMGet(ctx, metaKey(channels[i]), tipFields...)
 	}
-	return tips, nil
+	_, _ = p.Exec(ctx)
+	for _, i := range fresh {
+		tips[i], errs[i] = tipOf(replies[i], channels[i])
+	}
+	return tips, errs
+}
+
+// tipOf reads one reply of Tips.
+func tipOf(r *redis.SliceCmd, channel string) (Tip, error) {
+	fields, err := r.Result()
+	if err != nil {
+		return Tip{}, fmt.Errorf("read position of channel %q: %w", channel, err)
+	}
+	t, err := parseTip(fields)
+	if err != nil {
+		return Tip{}, fmt.Errorf("position of channel %q: %w", channel, err)
+	}
+	return t, nil
 }
 
 // History returns what is stored of a channel, list and position of the same moment. A channel that nobody touched has

@@ -316,15 +316,16 @@ func TestARejectedRawMessageIsKeptOnceWithItsReason(t *testing.T) {
 func TestTipsGiveAnUntouchedChannelABaseThatStays(t *testing.T) {
 	each(t, func(t *testing.T, s *store.Store, rdb *redis.Client) {
 		names := []string{"a", "b", "c"}
-		first, err := s.Tips(t.Context(), names, false)
-		if err != nil {
-			t.Fatal(err)
+		tips := func(touch bool) []store.Tip {
+			all, errs := s.Tips(t.Context(), names, touch)
+			if err := errors.Join(errs...); err != nil {
+				t.Fatal(err)
+			}
+			return all
 		}
+		first := tips(false)
 		e := appendEvent(t, s, "b", `1`)
-		second, err := s.Tips(t.Context(), names, true)
-		if err != nil {
-			t.Fatal(err)
-		}
+		second := tips(true)
 		if first[0] != second[0] || first[0].Base == (store.Nonce{}) || first[0].Position.Offset != 0 {
 			t.Errorf("untouched channel: %+v then %+v", first[0], second[0])
 		}
@@ -334,9 +335,8 @@ func TestTipsGiveAnUntouchedChannelABaseThatStays(t *testing.T) {
 		if err := rdb.FlushAll(t.Context()).Err(); err != nil {
 			t.Fatal(err)
 		}
-		third, err := s.Tips(t.Context(), names, false)
-		if err != nil || third[0].Base == first[0].Base {
-			t.Errorf("base after FLUSHALL: %+v, %v", third[0], err)
+		if third := tips(false); third[0].Base == first[0].Base {
+			t.Errorf("base after FLUSHALL: %+v", third[0])
 		}
 	})
 }
@@ -361,10 +361,23 @@ func TestAnErrorOfRedisIsReported(t *testing.T) {
 	if _, _, err := s.Append(ctx, store.Draft{Channel: "c", Data: []byte(`1`)}, store.AppendOptions{}); err == nil {
 		t.Error("append: no error")
 	}
-	if _, err := s.Tips(ctx, []string{"c"}, true); err == nil {
+	if _, errs := s.Tips(ctx, []string{"c"}, true); errs[0] == nil {
 		t.Error("tips: no error")
 	}
 	if _, err := s.History(ctx, "c"); err == nil {
 		t.Error("history: no error")
 	}
+}
+
+func TestOneChannelsBrokenKeyDoesNotConcernTheOthers(t *testing.T) {
+	each(t, func(t *testing.T, s *store.Store, rdb *redis.Client) {
+		e := appendEvent(t, s, "good", `1`)
+		if err := rdb.Set(t.Context(), "sluice:{bad}:meta", "somebody else's", time.Minute).Err(); err != nil {
+			t.Fatal(err)
+		}
+		tips, errs := s.Tips(t.Context(), []string{"bad", "good", "new"}, false)
+		if errs[0] == nil || errs[1] != nil || errs[2] != nil || tips[1].Position != e.Position {
+			t.Errorf("tips %+v, errors %v", tips, errs)
+		}
+	})
 }
