@@ -53,7 +53,7 @@ type Server struct {
 	drain    context.Context // ends when the streams shall end
 	endAll   context.CancelFunc
 	streams  openStreams
-	loops    *loops // nil: a goroutine for every stream
+	loops    atomic.Pointer[loops] // nil: a goroutine for every stream
 }
 
 // New returns a Server on a broker and a store that stay the caller's.
@@ -150,8 +150,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.echo.Serv
 func (s *Server) Serve(l net.Listener) error {
 	stop := s.clock.run()
 	defer stop()
-	if err := s.startLoops(); err != nil {
+	loops, err := s.startLoops()
+	if err != nil {
 		return err
+	}
+	s.loops.Store(loops)
+	if s.draining.Load() { // Shutdown came first, and saw none
+		loops.close()
 	}
 	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return err
@@ -166,12 +171,12 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.draining.Store(true)
 	ended := s.streams.end() // before any is told to end: none may open behind our back
 	s.endAll()
-	s.loops.drain(s.cfg.DrainTime)
+	s.loops.Load().drain(s.cfg.DrainTime)
 	select {
 	case <-ended:
 	case <-ctx.Done():
 	}
-	s.loops.close()
+	s.loops.Load().close()
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		err = errors.Join(err, s.http.Close())

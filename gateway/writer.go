@@ -35,7 +35,7 @@ type carried struct {
 // carry writes the stream: in a loop if there are loops and the connection is one for them, else right here, until it
 // is over.
 func (s *Server) carry(c echo.Context, st carried) {
-	if s.loops.take(c, st) {
+	if s.loops.Load().take(c, st) {
 		return
 	}
 	st.done(s.write(c, st))

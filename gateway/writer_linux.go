@@ -29,21 +29,20 @@ type loops struct {
 }
 
 // startLoops starts one loop per processor, unless the settings want goroutines.
-func (s *Server) startLoops() error {
+func (s *Server) startLoops() (*loops, error) {
 	if s.cfg.Writer == WriterGoroutine {
-		return nil
+		return nil, nil
 	}
 	ls := &loops{}
 	for range runtime.GOMAXPROCS(0) {
 		l, err := newLoop(s.cfg.Heartbeat, s.retry)
 		if err != nil {
 			ls.close()
-			return fmt.Errorf("start a writer loop: %w", err)
+			return nil, fmt.Errorf("start a writer loop: %w", err)
 		}
 		ls.all = append(ls.all, l)
 	}
-	s.loops = ls
-	return nil
+	return ls, nil
 }
 
 // take hands a stream to a loop. It returns false, and has done nothing, if the connection is not plain HTTP/1.x.
@@ -103,6 +102,9 @@ func takeSocket(tcp *net.TCPConn) (fd int, err error) {
 	// A socket that refuses these works all the same.
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer)
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(unansweredAfter.Milliseconds()))
+	// Heartbeats are better than keep-alive probes: they are data, and sent again if one is lost. With the timeout above
+	// the kernel ends a connection after the first probe that gets no answer (Linux, tcp_keepalive_timer).
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 0)
 	return fd, nil
 }
 

@@ -13,11 +13,11 @@ import (
 type loops struct{}
 
 // startLoops refuses what is not possible here.
-func (s *Server) startLoops() error {
+func (s *Server) startLoops() (*loops, error) {
 	if s.cfg.Writer == WriterEpoll {
-		return errors.New("GATEWAY_WRITER=epoll is possible on Linux only")
+		return nil, errors.New("GATEWAY_WRITER=epoll is possible on Linux only")
 	}
-	return nil
+	return nil, nil
 }
 
 func (*loops) take(echo.Context, carried) bool { return false }

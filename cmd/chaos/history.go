@@ -84,12 +84,15 @@ func readInbox(ctx context.Context, replica string) ([]stored, error) {
 	return out, nil
 }
 
+// patient is for answers of some megabytes from a machine that is busy with us.
+var patient = &http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+
 func readJSON(ctx context.Context, address string, to any) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return err
 	}
-	response, err := quick.Do(request)
+	response, err := patient.Do(request)
 	if err != nil {
 		return err
 	}

@@ -108,7 +108,9 @@ func TestWithoutRedisTheGatewayStartsWaitsAndSaysWhy(t *testing.T) {
 	if status, text := g.call(t, http.MethodPost, "/api/channels/orders/events", `{"data":1}`); status != http.StatusServiceUnavailable {
 		t.Errorf("publish: %d %s", status, text)
 	}
-	waitFor(t, "it to be said", func() bool { return strings.Contains(g.out.String(), "waiting for Redis") && strings.Contains(g.out.String(), addr) })
+	waitFor(t, "it to be said", func() bool {
+		return strings.Contains(g.out.String(), "waiting for Redis") && strings.Contains(g.out.String(), addr)
+	})
 }
 
 func TestRedisMayComeLater(t *testing.T) {
@@ -139,7 +141,10 @@ func TestAGatewayToldToGiveUpOnRedisDoesAndSaysSo(t *testing.T) {
 }
 
 func TestAWrongPasswordIsSaidAndNotTakenForAnswering(t *testing.T) {
-	server := storetest.Real(t, "--requirepass", "right")
+	server := storetest.Real(t)
+	if err := server.Client(t).ConfigSet(t.Context(), "requirepass", "right").Err(); err != nil {
+		t.Fatal(err)
+	}
 	g := start(t, "REDIS_URL=redis://:wrong@"+server.Addr, "DRAIN_TIME=0s")
 	waitFor(t, "it to be said", func() bool {
 		_, text := g.call(t, http.MethodGet, "/readyz", "")
