@@ -7,6 +7,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"sluice/pubsub"
 	"sluice/store"
 )
 
@@ -72,6 +73,8 @@ func refusalOf(err error) *refusal {
 		}
 	}
 	switch {
+	case errors.Is(err, pubsub.ErrTooMany):
+		return errCrowded
 	case errors.Is(err, store.ErrEnded):
 		return refuse(http.StatusConflict, "task_ended", "The task has already ended")
 	case errors.Is(err, store.ErrExists):

@@ -49,6 +49,9 @@ type loop struct {
 	wheel  wheel                   // guarded by mu
 	ends   endings                 // guarded by mu
 	closed bool                    // guarded by mu
+	// Once the server drains, a stream that was on its way here gets its end right away; both guarded by mu.
+	draining  bool
+	drainTime time.Duration
 
 	work sync.WaitGroup
 }
@@ -78,6 +81,7 @@ type socket struct {
 	received  int32 // bytes the client has sent
 	full      bool  // the kernel's buffer is; EPOLLOUT brings us back
 	ending    bool  // stands in loop.ends
+	last      bool  // it ends when first is written
 	group     *group
 	cursor    int64
 	first     []byte        // what is still to be written before the feed's frames
@@ -110,7 +114,7 @@ func (l *loop) add(fd int, st carried) {
 	now := time.Now()
 	k := &socket{
 		fd: int32(fd), cursor: st.cursor, first: st.first, done: st.done, lastWrite: now.UnixNano(),
-		silence: jitter(l.heartbeat),
+		silence: jitter(l.heartbeat), last: st.last,
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -135,6 +139,9 @@ func (l *loop) add(fd int, st carried) {
 	if err != nil {
 		l.end(k, os.NewSyscallError("epoll_ctl", err))
 		return
+	}
+	if l.draining {
+		l.endAt(k, now.Add(drainDelay(l.drainTime)), errDraining)
 	}
 	l.flush(k, now, &ready{})
 }
@@ -248,6 +255,10 @@ func (l *loop) flush(k *socket, now time.Time, due *ready) {
 		if len(k.first) > 0 {
 			if k.first = k.first[n:]; len(k.first) == 0 {
 				k.first = nil
+				if k.last && err == nil {
+					l.end(k, errPartial)
+					return
+				}
 			}
 		} else {
 			k.cursor += int64(n)
@@ -423,6 +434,7 @@ func (l *loop) drain(drainTime time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
+	l.draining, l.drainTime = true, drainTime
 	for _, s := range l.slots {
 		if s.sock != nil {
 			l.endAt(s.sock, now.Add(drainDelay(drainTime)), errDraining)

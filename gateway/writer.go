@@ -24,11 +24,15 @@ const (
 	endDelay     = time.Second      // between a feed's last frame and the end of the stream
 )
 
+// errPartial is why a stream ends that could not start with everything at once.
+var errPartial = errors.New("the client is to come back for the rest")
+
 // carried is a stream in the hands of a writer.
 type carried struct {
 	feed   *pubsub.Feed
 	cursor int64              // of the first frame after first
 	first  []byte             // to be written before the feed's frames
+	last   bool               // the stream is over when first is written: the client comes back for the rest
 	done   func(reason error) // to be called once, when the stream is over
 }
 
@@ -61,6 +65,9 @@ func (s *Server) write(c echo.Context, st carried) error {
 	}
 	if err := send(st.first); err != nil {
 		return err
+	}
+	if st.last {
+		return errPartial
 	}
 	st.first = nil // it may be large, and the stream long
 

@@ -28,13 +28,15 @@ type Config struct {
 
 // Times of the broker.
 const (
-	linger      = 30 * time.Second       // a channel stays subscribed after its last stream, for those that reconnect
-	sweepEvery  = time.Second            // at most; more often if quiet channels are checked more often
-	checkEvery  = 5 * time.Second        // quiet channels, unless Config says otherwise
-	touchEvery  = time.Hour              // so that a watched channel's position does not expire
-	tipsAtOnce  = 1000                   // channels in one pipeline
-	verifyEvery = 100 * time.Millisecond // a channel, at most, because of clients' unknown positions
-	syncWorkers = 8                      // histories read side by side
+	linger         = 30 * time.Second       // a channel stays subscribed after its last stream, for those that reconnect
+	sweepEvery     = time.Second            // at most; more often if quiet channels are checked more often
+	checkEvery     = 5 * time.Second        // quiet channels, unless Config says otherwise
+	touchEvery     = 20 * time.Minute       // so that a watched channel's position does not expire
+	tipsAtOnce     = 1000                   // channels in one pipeline
+	verifyEvery    = 100 * time.Millisecond // a channel, at most, because of clients' unknown positions
+	freshLinger    = 2 * time.Second        // but not one that has never had an event: names can be made up without end
+	channelsAtMost = 200_000                // that a replica follows, some 2 KiB each
+	syncWorkers    = 8                      // histories read side by side
 )
 
 // Broker connects Redis channels with feeds. It is safe for concurrent use.
@@ -336,7 +338,7 @@ func (b *Broker) drop(now time.Time) {
 	b.mu.Lock()
 	var gone []string
 	for name, c := range b.channels {
-		if c.users == 0 && now.Sub(c.idleSince) > linger {
+		if c.users == 0 && now.Sub(c.idleSince) > c.lingers() {
 			delete(b.channels, name)
 			b.listen.unwant(name) // with the lock: whoever makes the channel anew wants it after that
 			gone = append(gone, name)

@@ -313,6 +313,16 @@ func (c *Channel) trim() {
 	c.history.Events, c.bytes = events[drop:], bytes
 }
 
+// lingers returns how long the channel stays subscribed after its last stream.
+func (c *Channel) lingers() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.history.Tip.Position.Offset == 0 {
+		return freshLinger
+	}
+	return linger
+}
+
 // waitLive returns when the channel is live, or when ctx ends or gone is closed.
 func (c *Channel) waitLive(ctx context.Context, gone <-chan struct{}) error {
 	c.mu.Lock()
@@ -387,6 +397,7 @@ func (c *Channel) load(read func() (store.History, error)) error {
 	defer c.loading.Unlock()
 	c.mu.Lock()
 	whole := c.whole
+	c.loaded = time.Now() // what is delivered meanwhile must not push the floor out of the list's reach
 	c.mu.Unlock()
 	if whole {
 		return nil
@@ -399,14 +410,18 @@ func (c *Channel) load(read func() (store.History, error)) error {
 	defer c.mu.Unlock()
 	floor := c.history.Floor()
 	var older []store.Event
-	if theirs.Has(floor) { // otherwise nothing from before our oldest event is stored any more
+	switch {
+	case theirs.Has(floor):
 		older = theirs.Events[:floor.Offset-theirs.Floor().Offset]
+	case floor.Offset > theirs.Tip.Position.Offset:
+		return nil // we have moved beyond what was read: it must be read again
+	default: // nothing from before our oldest event is stored any more
 	}
 	events := make([]store.Event, 0, len(older)+len(c.history.Events))
 	c.history.Events = append(append(events, older...), c.history.Events...)
 	for _, e := range older {
 		c.bytes += len(e.Data)
 	}
-	c.whole, c.loaded = true, time.Now()
+	c.whole = true
 	return nil
 }

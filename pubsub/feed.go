@@ -13,6 +13,8 @@ var (
 	// ErrTooSlow is returned to a stream whose cursor has fallen off its feed's tail. The stream is closed; it resumes
 	// by its last event id.
 	ErrTooSlow = errors.New("stream is too slow")
+	// ErrTooMany is returned for a stream of channels that would be more than this replica can follow.
+	ErrTooMany = errors.New("too many channels")
 	// ErrEnded is returned to a stream that has had a feed's last frame.
 	ErrEnded = errors.New("feed has ended")
 )
@@ -33,6 +35,9 @@ const (
 	largestChunk  = 32 << 10
 	overhead      = 96 // bytes of a frame beyond its event's data, more or less
 )
+
+// startBytes is how much of stored events a stream starts with at a time, more or less.
+const startBytes = 256 << 10
 
 // keepFor is how long a feed keeps frames: a stream that has not taken a frame by then is too slow.
 const keepFor = 30 * time.Second

@@ -27,6 +27,9 @@ type Stream struct {
 	Start  []byte // what to send before the feed's frames: the client's position, gap notices, replayed events
 	Feed   *Feed
 	Cursor int64 // of the first frame after Start
+	// Partial is true if Start does not lead to Cursor, because too much is stored: the stream must end after Start, and
+	// the client resumes by its last event id.
+	Partial bool
 	// Finished is true if the one channel of the stream has ended and the client has seen its last event.
 	Finished bool
 	// Fresh is true if the one channel of the stream has never had an event.
@@ -47,7 +50,10 @@ func (s *Stream) Close() {
 func (b *Broker) Open(ctx context.Context, r Request) (*Stream, error) {
 	names := slices.Sorted(slices.Values(r.Channels))
 	types := slices.Compact(slices.Sorted(slices.Values(r.Types)))
-	f := b.acquire(names, types, r.Encoder)
+	f, err := b.acquire(names, types, r.Encoder)
+	if err != nil {
+		return nil, err
+	}
 	s := &Stream{Feed: f, close: sync.OnceFunc(func() { b.release(f) })}
 	if err := b.start(ctx, s, r); err != nil {
 		s.Close()
@@ -57,15 +63,18 @@ func (b *Broker) Open(ctx context.Context, r Request) (*Stream, error) {
 }
 
 // acquire returns the feed of these channels, types and encoder, and counts one more stream on it.
-func (b *Broker) acquire(names, types []string, encoder Encoder) *Feed {
+func (b *Broker) acquire(names, types []string, encoder Encoder) (*Feed, error) {
 	key := feedKey(names, types)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, f := range b.feeds[key] {
 		if f.encoder == encoder {
 			f.streams++
-			return f
+			return f, nil
 		}
+	}
+	if len(b.channels)+len(names) > channelsAtMost {
+		return nil, ErrTooMany
 	}
 	f := &Feed{
 		gone:  make(chan struct{}),
@@ -81,8 +90,8 @@ func (b *Broker) acquire(names, types []string, encoder Encoder) *Feed {
 		f.channels = append(f.channels, c)
 	}
 	b.feeds[key] = append(b.feeds[key], f)
-	go b.attach(f) // ends when the channels are live, or the broker is closed
-	return f
+	go b.attach(f) // ends when the channels are live, the feed is released, or the broker is closed
+	return f, nil
 }
 
 // attach connects a feed to its channels as soon as all of them are live.
@@ -211,7 +220,7 @@ func (b *Broker) start(ctx context.Context, s *Stream, r Request) error {
 			s.Fresh = only.Position.Offset == 0
 			s.Finished = only.Final && len(parts[0].events) == 0 && r.Resume
 		}
-		s.Start = f.encodeStart(parts, b.stats.Gaps.Add)
+		s.Start, s.Partial = f.encodeStart(parts, b.stats.Gaps.Add)
 		return nil
 	}
 }
@@ -246,8 +255,10 @@ func (f *Feed) replay(starts []start) (parts []part, short *Channel, missing lac
 }
 
 // encodeStart makes the bytes a stream starts with: first the client's place (so that it resumes from there even if
-// it never gets an event), then gap notices, then the events of all channels in the order of their times.
-func (f *Feed) encodeStart(parts []part, countGaps func(int64) int64) []byte {
+// it never gets an event), then gap notices, then the events of all channels in the order of their times. It stops when
+// it has startBytes: every stream has a copy of its own until the client has taken it, and a herd must not fill the
+// memory.
+func (f *Feed) encodeStart(parts []part, countGaps func(int64) int64) (start []byte, partial bool) {
 	at := make([]store.Position, len(parts))
 	size := 0
 	for i, p := range parts {
@@ -257,7 +268,7 @@ func (f *Feed) encodeStart(parts []part, countGaps func(int64) int64) []byte {
 		}
 	}
 	id := store.AppendEventID(nil, f.names, at)
-	start := make([]byte, 0, size+256)
+	start = make([]byte, 0, min(size, startBytes)+256)
 	gaps := int64(0)
 	for i, p := range parts {
 		if p.gap != "" {
@@ -272,7 +283,10 @@ func (f *Feed) encodeStart(parts []part, countGaps func(int64) int64) []byte {
 	for {
 		i := earliest(parts)
 		if i < 0 {
-			return start
+			return start, false
+		}
+		if len(start) >= startBytes {
+			return start, true
 		}
 		e := parts[i].events[0]
 		parts[i].events = parts[i].events[1:]

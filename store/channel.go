@@ -95,6 +95,7 @@ const (
 	taskTTL        = 24 * time.Hour      // of a task that nobody reports on any more
 	finishedTTL    = time.Minute         // of a finished task
 	metaExtra      = 7 * 24 * time.Hour
+	freshTTL       = time.Hour // of a channel without events
 	onceTTL        = 5 * time.Minute
 	adoptedTTL     = time.Hour // far beyond MaxHold in pubsub: a late presentation must still find it
 	rejectedCap    = 100

@@ -221,7 +221,8 @@ var tipFields = []string{"offset", "nonce", "base", "final"}
 
 // Tips returns where channels stand, in their order, in at most two round trips however many there are. A channel
 // that nobody touched before gets its base, so that a position in it means something from now on. With touch, the
-// positions are kept for another Rule.MetaTTL: a channel that is watched is not forgotten.
+// positions are kept for another Rule.MetaTTL: a channel that is watched is not forgotten. One that has never had an
+// event is kept for an hour only: whoever reads can name as many channels as he likes.
 //
 // Each channel has an error of its own: what somebody else wrote into one channel's key, or a Redis too full to begin
 // a new channel, must not concern the others.
@@ -248,11 +249,15 @@ func (s *Store) Tips(ctx context.Context, channels []string, touch bool) ([]Tip,
 	}
 	p = s.rdb.Pipeline()
 	for _, i := range alive {
-		p.Expire(ctx, metaKey(channels[i]), s.Rule(channels[i]).MetaTTL)
+		ttl := s.Rule(channels[i]).MetaTTL
+		if tips[i].Position.Offset == 0 {
+			ttl = freshTTL
+		}
+		p.Expire(ctx, metaKey(channels[i]), ttl)
 	}
 	for _, i := range fresh {
 		p.HSetNX(ctx, metaKey(channels[i]), "base", NewNonce().String()) // the first replica's stays
-		p.Expire(ctx, metaKey(channels[i]), s.Rule(channels[i]).MetaTTL)
+		p.Expire(ctx, metaKey(channels[i]), freshTTL)
 		replies[i] = p.HMGet(ctx, metaKey(channels[i]), tipFields...)
 	}
 	_, _ = p.Exec(ctx)

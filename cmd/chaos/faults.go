@@ -58,13 +58,22 @@ func (r *run) startAgain(ctx context.Context, rep *replica) {
 
 // pauseReplica stops a replica by SIGSTOP and lets it go on.
 func (r *run) pauseReplica(ctx context.Context, rep *replica, d time.Duration) {
+	_ = r.whilePaused(rep, func() error {
+		r.wait(ctx, d)
+		return nil
+	})
+}
+
+// whilePaused does something that a replica sleeps through.
+func (r *run) whilePaused(rep *replica, do func() error) error {
 	at := r.now()
 	_ = pause(rep.proc.cmd.Process)
-	r.wait(ctx, d)
+	err := do()
 	_ = unpause(rep.proc.cmd.Process)
 	// On waking up it may think that Redis is gone and drop a connection with unread messages.
 	r.mayCost(at-beforeEnd, r.now()+afterEnd, r.perReplica)
 	r.did("pause "+rep.name, at, r.now(), 1)
+	return err
 }
 
 // breakNetwork does something to the way between a replica and Redis for a while. With replace the replica does not get

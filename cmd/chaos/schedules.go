@@ -63,6 +63,15 @@ func redisEverySec(ctx context.Context, r *run) error {
 	return nil
 }
 
+// perhapsPaused does something to Redis; every other time one replica sleeps through it.
+func (r *run) perhapsPaused(do func() error) error {
+	if r.draw(2) == 0 {
+		return do()
+	}
+	members := r.members()
+	return r.whilePaused(members[r.draw(len(members))], do)
+}
+
 // redisRestore lets a replica start anew after each restore: its markers begin where the restored counter stands.
 func redisRestore(ctx context.Context, r *run) error {
 	for r.wait(ctx, r.whole()/10) {
@@ -71,7 +80,7 @@ func redisRestore(ctx context.Context, r *run) error {
 			return err
 		}
 		r.wait(ctx, r.between(r.whole()/20, r.whole()/8))
-		if err := r.restore(ctx, since); err != nil {
+		if err := r.perhapsPaused(func() error { return r.restore(ctx, since) }); err != nil {
 			return err
 		}
 		if err := r.allReady(ctx, startLimit); err != nil {
@@ -90,7 +99,7 @@ func redisRestore(ctx context.Context, r *run) error {
 func flushAll(ctx context.Context, r *run) error {
 	for range 2 {
 		r.wait(ctx, r.whole()/5)
-		if err := r.flush(ctx); err != nil {
+		if err := r.perhapsPaused(func() error { return r.flush(ctx) }); err != nil {
 			return err
 		}
 		if r.wait(ctx, r.between(0, r.whole()/10)) {
