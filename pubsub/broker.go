@@ -68,8 +68,9 @@ func NewBroker(rdb *redis.Client, s *store.Store, cfg Config, log *slog.Logger) 
 		channels: make(map[string]*Channel), feeds: make(map[string][]*Feed), signal: make(chan struct{}, 1),
 	}
 	b.ingest = newIngest(ctx, s, cfg.MaxPayload, log, &b.stats)
-	// An announcement is a payload in a JSON string (six times as long at worst) and some fields.
-	b.listen = newListener(rdb, cfg.Replica, 8*cfg.MaxPayload+4096, b, log, &b.stats)
+	// An announcement is a payload in a JSON string (six times as long at worst) and some fields; a marker names a batch.
+	longest := max(8*cfg.MaxPayload, namesPerBatch*(store.MaxNameLength+1)) + 4096
+	b.listen = newListener(rdb, cfg.Replica, longest, b, log, &b.stats)
 	for _, name := range append([]string{store.Notifications, store.Activities}, cfg.Ingest...) {
 		if b.channels[name] == nil {
 			c := b.newChannel(name)
@@ -89,16 +90,17 @@ func (b *Broker) newChannel(name string) *Channel {
 	return c
 }
 
-// Run follows Redis until ctx ends. It does not give up: while Redis is away it tries again, and Ready says so.
+// Run follows Redis until ctx ends. It does not give up: while Redis is away it tries again, and Ready says so. At the
+// end it stores the raw messages that Redis has counted it as a receiver of, if Redis takes them within finishTime.
 func (b *Broker) Run(ctx context.Context) {
-	defer b.ingest.close()
-	defer b.cancel()
 	var wg sync.WaitGroup
-	defer wg.Wait()
 	wg.Go(func() { b.listen.run(ctx) })
 	wg.Go(func() { b.synchronise(ctx) })
 	wg.Go(func() { b.sweep(ctx) })
-	<-ctx.Done()
+	wg.Wait()
+	b.ingest.finish(finishTime)
+	b.cancel()
+	b.ingest.close()
 }
 
 // Ready returns why this replica should get no streams, or nil.
@@ -222,8 +224,10 @@ func (b *Broker) synchronise(ctx context.Context) {
 		slices.SortFunc(batch, func(x, y *Channel) int { return cmp.Compare(x.name, y.name) })
 		again := b.synchroniseBatch(ctx, slices.Compact(batch))
 		switch {
+		case len(again) > 0 && len(failed) > 0:
+			failed = append(failed, again...) // go with those that wait already
 		case len(again) > 0:
-			failed = append(failed, again...)
+			failed = again
 			timer.Reset(retry)
 			retry = min(2*retry, retryAtMost)
 		case len(failed) == 0:
@@ -290,6 +294,8 @@ func (b *Broker) synchroniseBatch(ctx context.Context, batch []*Channel) (failed
 	}
 	return failed
 }
+
+const finishTime = 3 * time.Second
 
 const readTimeout = 5 * time.Second
 

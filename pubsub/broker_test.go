@@ -771,3 +771,35 @@ func TestAChannelWhoseKeySomebodyElseWroteDoesNotConcernTheOthers(t *testing.T) 
 		v.nothingMore(a, "good")
 	})
 }
+
+func TestAReplicaThatStopsStoresWhatItWasCountedAsAReceiverOf(t *testing.T) {
+	s := storetest.Real(t)
+	a := start(t, s.Addr, "a")
+	b := start(t, s.Addr, "b")
+	v := a.open(t, pubsub.Request{Channels: []string{"orders"}}) // only a follows it, and for less than a second
+	rdb := s.Client(t)
+	received := 0
+	stopped := make(chan struct{})
+	for i := 0; ; i++ {
+		n, err := rdb.Publish(t.Context(), "orders", i).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n == 0 {
+			break
+		}
+		received++
+		if i == 500 {
+			go func() {
+				defer close(stopped)
+				a.stop()
+			}()
+		}
+	}
+	<-stopped
+	v.stream.Close()
+	h, err := b.store.History(t.Context(), "orders")
+	if err != nil || h.Tip.Position.Offset != uint64(received) {
+		t.Errorf("stored %d of %d messages that had a receiver (%v)", h.Tip.Position.Offset, received, err)
+	}
+}

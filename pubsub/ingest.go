@@ -46,7 +46,7 @@ type ingest struct {
 	queues  map[string]*queue    // by channel, while they have something; guarded by mu
 	joins   map[string]time.Time // by channel: when we became a newcomer there; guarded by mu
 	loser   map[string]bool      // by channel: another replica was first the last time; guarded by mu
-	stopped bool                 // guarded by mu
+	stopped bool                 // no more messages are taken, and those there are wait for nobody; guarded by mu
 }
 
 // queue holds one channel's raw messages that may not be stored yet. One goroutine works on it.
@@ -143,6 +143,31 @@ func (q *queue) drop(from, to int) {
 	q.messages = slices.Concat(q.messages[:from], q.messages[to:])
 }
 
+// finish takes no more messages and presents those there are, at once, for at most d. close must be called after it.
+func (g *ingest) finish(d time.Duration) {
+	g.mu.Lock()
+	g.stopped = true
+	for _, q := range g.queues {
+		select {
+		case q.covered <- struct{}{}: // so that it looks again when it is due
+		default:
+		}
+	}
+	g.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		g.wg.Wait() // it ends with close at the latest
+		close(done)
+	}()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+		g.log.Error("raw messages lost: Redis does not take them")
+	}
+}
+
 // close ends all presenting and waits for it. The context must have ended.
 func (g *ingest) close() {
 	g.mu.Lock()
@@ -203,6 +228,10 @@ func (g *ingest) wait(q *queue) bool {
 			return false
 		}
 		due := q.messages[0].came
+		if g.stopped {
+			g.mu.Unlock()
+			return true
+		}
 		if g.loser[q.channel] {
 			due = due.Add(loserHold)
 		}

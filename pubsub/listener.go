@@ -22,10 +22,12 @@ import (
 const (
 	probeInterval  = time.Second
 	probeTimeout   = 4 * time.Second
+	leaveTimeout   = time.Second
 	pauseTolerance = 10 * time.Second // a longer pause of our own process: what lies in the buffers is too old
 	retryAtLeast   = 50 * time.Millisecond
 	retryAtMost    = 2 * time.Second
 	namesPerBatch  = 500     // in one SUBSCRIBE
+	namesPerWrite  = 25      // in one without a transaction: Redis reads 16 KiB at a time, and carries them out in one go
 	countsAtMost   = 100_000 // channels counted under one marker of a pattern; then a new marker is due
 )
 
@@ -162,9 +164,15 @@ func (l *listener) session(ctx context.Context) error {
 	}
 	l.running.Store(s)
 	defer l.running.Store(nil)
+	asked := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(ctx, func() { _ = c.Close() }) // wakes the reader
-	defer stop()
+	defer context.AfterFunc(ctx, func() {
+		if asked.Err() != nil {
+			s.leave()
+		} else {
+			_ = c.Close() // wakes the reader
+		}
+	})()
 
 	l.mu.Lock()
 	l.pending, l.dropped = l.pending[:0], nil
@@ -181,6 +189,16 @@ func (l *listener) session(ctx context.Context) error {
 	_ = c.Close()
 	wg.Wait()
 	return context.Cause(ctx)
+}
+
+// leave ends a session that nothing is wrong with. Redis counts us as a receiver until it has carried out UNSUBSCRIBE,
+// so the reader goes on until the answer to the last command, which is an error: no such command exists.
+func (s *session) leave() {
+	if err := s.conn.send([]string{"UNSUBSCRIBE"}, []string{"PUNSUBSCRIBE"}, []string{"LEAVE"}); err != nil {
+		_ = s.conn.Close()
+		return
+	}
+	_ = s.conn.SetReadDeadline(time.Now().Add(leaveTimeout))
 }
 
 // session is one connection's life.
@@ -246,7 +264,11 @@ func (l *listener) take() (add []want, drop []want) {
 		}
 	}
 	l.dropped = nil
-	n := min(len(l.pending), namesPerBatch)
+	most := namesPerBatch
+	if l.full.Load() {
+		most = namesPerWrite
+	}
+	n := min(len(l.pending), most)
 	for _, channel := range l.pending[:n] {
 		if w, still := l.wanted[channel]; still {
 			add = append(add, w)

@@ -99,7 +99,11 @@ func redisRestore(ctx context.Context, r *run) error {
 func flushAll(ctx context.Context, r *run) error {
 	for range 2 {
 		r.wait(ctx, r.whole()/5)
-		if err := r.perhapsPaused(func() error { return r.flush(ctx) }); err != nil {
+		err := r.perhapsPaused(func() error {
+			defer r.wait(ctx, r.between(0, r.whole()/20))
+			return r.flush(ctx)
+		})
+		if err != nil {
 			return err
 		}
 		if r.wait(ctx, r.between(0, r.whole()/10)) {
