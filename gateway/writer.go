@@ -76,6 +76,14 @@ func (s *Server) write(c echo.Context, st carried) error {
 	var end <-chan time.Time // set while the server drains
 	drain := s.drain.Done()
 	for {
+		select { // also while the stream is always a little behind
+		case <-drain:
+			drain = nil
+			end = time.After(drainDelay(s.cfg.DrainTime))
+		case <-end:
+			return errors.Join(errDraining, send(appendRetry(nil, s.retry(), true)))
+		default:
+		}
 		due, err := st.feed.After(st.cursor)
 		if len(due) > 0 {
 			if err := send(due); err != nil {
@@ -98,9 +106,7 @@ func (s *Server) write(c echo.Context, st carried) error {
 				return err
 			}
 			heartbeat.Reset(s.cfg.Heartbeat)
-		case <-drain:
-			drain = nil
-			end = time.After(drainDelay(s.cfg.DrainTime))
+		case <-drain: // the look above sees it
 		case <-end:
 			return errors.Join(errDraining, send(appendRetry(nil, s.retry(), true)))
 		case <-ctx.Done():

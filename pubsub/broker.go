@@ -34,7 +34,7 @@ const (
 	touchEvery     = 20 * time.Minute       // so that a watched channel's position does not expire
 	tipsAtOnce     = 1000                   // channels in one pipeline
 	verifyEvery    = 100 * time.Millisecond // a channel, at most, because of clients' unknown positions
-	freshLinger    = 2 * time.Second        // but not one that has never had an event: names can be made up without end
+	freshLinger    = 10 * time.Second       // but not one that has never had an event: names can be made up without end
 	channelsAtMost = 200_000                // that a replica follows, some 2 KiB each
 	syncWorkers    = 8                      // histories read side by side
 )

@@ -256,7 +256,13 @@ func (c *Channel) begin(h store.History) {
 
 // catchUp delivers what leads to theirs; c.mu is held.
 func (c *Channel) catchUp(theirs store.History) {
+	before := c.history.Tip.Position
 	events, gap := catchUp(c.history, &c.past, theirs, c.rule)
+	if common := c.past.last(); gap == "" && common != before {
+		for _, r := range c.feeds { // so that clients hold a position that every replica knows, even if nothing comes
+			r.feed.rewind(r.index, common)
+		}
+	}
 	// Whatever was in memory may be of an abandoned branch; theirs is what is stored.
 	c.history, c.whole, c.loaded, c.bytes = theirs, true, time.Now(), 0
 	for _, e := range theirs.Events {
@@ -391,8 +397,9 @@ func (c *Channel) replay(s start) (p part, missing lack) {
 	return p, nothing
 }
 
-// load reads the whole history from Redis into memory. However many streams ask at once, it is read once.
-func (c *Channel) load(read func() (store.History, error)) error {
+// load reads the whole history from Redis into memory. However many streams ask at once, it is read once. It reports
+// whether what it read does not lead to where the channel stands: then the channel must be synchronised first.
+func (c *Channel) load(read func() (store.History, error)) (stale bool, err error) {
 	c.loading.Lock()
 	defer c.loading.Unlock()
 	c.mu.Lock()
@@ -400,11 +407,11 @@ func (c *Channel) load(read func() (store.History, error)) error {
 	c.loaded = time.Now() // what is delivered meanwhile must not push the floor out of the list's reach
 	c.mu.Unlock()
 	if whole {
-		return nil
+		return false, nil
 	}
 	theirs, err := read()
 	if err != nil {
-		return err
+		return false, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -414,7 +421,7 @@ func (c *Channel) load(read func() (store.History, error)) error {
 	case theirs.Has(floor):
 		older = theirs.Events[:floor.Offset-theirs.Floor().Offset]
 	case floor.Offset > theirs.Tip.Position.Offset:
-		return nil // we have moved beyond what was read: it must be read again
+		return true, nil // we have moved beyond what was read, or Redis has gone back
 	default: // nothing from before our oldest event is stored any more
 	}
 	events := make([]store.Event, 0, len(older)+len(c.history.Events))
@@ -423,5 +430,5 @@ func (c *Channel) load(read func() (store.History, error)) error {
 		c.bytes += len(e.Data)
 	}
 	c.whole = true
-	return nil
+	return false, nil
 }

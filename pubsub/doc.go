@@ -58,7 +58,7 @@
 // presents the next message, and presents only what nobody announced meanwhile. A replica that has just subscribed
 // while others exist waits a second: a slow one may still have older messages to present.
 //
-// Limits. While Redis takes nothing, raw messages wait in memory, at most 64 MiB per channel and 15 minutes, far less
+// Limits. While Redis takes nothing, raw messages wait in memory, at most 64 MiB and 15 minutes, far less
 // than the hour that the adopt script remembers. What is dropped then is counted and logged. A replica that was paused
 // for ten seconds or more throws its connection away and begins anew.
 package pubsub

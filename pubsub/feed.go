@@ -186,6 +186,24 @@ func (f *Feed) append(i int, e store.Event) {
 	f.grown(c)
 }
 
+// rewind tells the clients that the i-th channel stands at an earlier position.
+func (f *Feed) rewind(i int, at store.Position) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.at[i] = at
+	f.id = store.AppendEventID(f.id[:0], f.names, f.at)
+	c := f.room(len(f.id) + overhead)
+	c.bytes = f.encoder.Position(c.bytes, f.id)
+	f.grown(c)
+}
+
+// over reports whether nothing comes any more.
+func (f *Feed) over() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.ended
+}
+
 // gap adds a gap notice for the i-th channel, whose next event comes right after from.
 func (f *Feed) gap(i int, from store.Position, reason store.Reason) {
 	f.mu.Lock()

@@ -16,7 +16,7 @@ import (
 const (
 	presentMessages = 64        // presented in one call
 	presentBytes    = 256 << 10 // likewise
-	queueBytes      = 64 << 20  // waiting, per channel, with queueOverhead for each message
+	queueBytes      = 64 << 20  // waiting, in all channels together, with queueOverhead for each message
 	queueOverhead   = 64
 	maxHold         = 15 * time.Minute
 	joinHold        = time.Second           // a newcomer's first presentations wait
@@ -46,6 +46,7 @@ type ingest struct {
 	queues  map[string]*queue    // by channel, while they have something; guarded by mu
 	joins   map[string]time.Time // by channel: when we became a newcomer there; guarded by mu
 	loser   map[string]bool      // by channel: another replica was first the last time; guarded by mu
+	bytes   int                  // of all messages; guarded by mu
 	stopped bool                 // no more messages are taken, and those there are wait for nobody; guarded by mu
 }
 
@@ -53,7 +54,6 @@ type ingest struct {
 type queue struct {
 	channel  string
 	messages []named       // guarded by ingest.mu
-	bytes    int           // of messages; guarded by ingest.mu
 	covered  chan struct{} // 1: another replica's presentations were announced
 }
 
@@ -90,20 +90,20 @@ func (g *ingest) add(channel string, payload []byte, n name) {
 	if g.stopped {
 		return
 	}
-	q := g.queues[channel]
-	if q == nil {
-		q = &queue{channel: channel, covered: make(chan struct{}, 1)}
-		g.queues[channel] = q
-		g.wg.Go(func() { g.work(q) })
-	}
-	if q.bytes += len(payload) + queueOverhead; q.bytes > queueBytes {
-		q.bytes -= len(payload) + queueOverhead
+	if g.bytes+len(payload)+queueOverhead > queueBytes {
 		g.stats.RawLost.Add(1)
 		if g.stats.RawLost.Load()%1000 == 1 {
 			g.log.Error("raw messages lost: Redis does not take them", "channel", channel)
 		}
 		return
 	}
+	q := g.queues[channel]
+	if q == nil {
+		q = &queue{channel: channel, covered: make(chan struct{}, 1)}
+		g.queues[channel] = q
+		g.wg.Go(func() { g.work(q) })
+	}
+	g.bytes += len(payload) + queueOverhead
 	q.messages = append(q.messages, named{name: n, payload: payload, came: time.Now()})
 }
 
@@ -124,17 +124,17 @@ func (g *ingest) adopted(channel string, n name) {
 	for after < len(q.messages) && q.messages[after].marker == n.marker && q.messages[after].number <= n.number {
 		after++
 	}
-	q.drop(first, after)
+	g.drop(q, first, after)
 	select {
 	case q.covered <- struct{}{}:
 	default:
 	}
 }
 
-// drop takes messages out; ingest.mu is held.
-func (q *queue) drop(from, to int) {
+// drop takes messages out of a queue; g.mu is held.
+func (g *ingest) drop(q *queue, from, to int) {
 	for _, m := range q.messages[from:to] {
-		q.bytes -= len(m.payload) + queueOverhead
+		g.bytes -= len(m.payload) + queueOverhead
 	}
 	if from == 0 {
 		q.messages = q.messages[to:]
@@ -216,7 +216,7 @@ func (g *ingest) wait(q *queue) bool {
 	for {
 		g.mu.Lock()
 		for len(q.messages) > 0 && time.Since(q.messages[0].came) > maxHold {
-			q.drop(0, 1) // by now its name may have been forgotten
+			g.drop(q, 0, 1) // by now its name may have been forgotten
 			g.stats.RawLost.Add(1)
 		}
 		if len(q.messages) == 0 || g.ctx.Err() != nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -162,6 +161,7 @@ func (l *listener) session(ctx context.Context) error {
 		listener: l, conn: c, naming: newNaming(), batches: make(map[string]batch),
 		probes: probes, probed: make(map[string]chan struct{}), confirm: make(chan struct{}, 1),
 	}
+	s.ticked.Store(time.Now().UnixNano())
 	l.running.Store(s)
 	defer l.running.Store(nil)
 	asked := ctx
@@ -209,12 +209,12 @@ type session struct {
 	probes string
 
 	probeMu sync.Mutex
-	number  int                      // of probes; guarded by probeMu
 	probed  map[string]chan struct{} // probes on their way, closed when they come back; guarded by probeMu
 
 	batchMu sync.Mutex
 	batches map[string]batch // by marker: on their way; guarded by batchMu
 	lastAny atomic.Int64     // when anything was read, Unix nanoseconds
+	ticked  atomic.Int64     // when watch looked the last time, likewise
 
 	asked     int           // subscriptions asked for; the writer's
 	confirmed atomic.Int64  // of those, confirmed
@@ -410,7 +410,7 @@ func (s *session) read() error {
 			if m.channel == store.PatternMarkerChannel {
 				s.marker(string(m.payload), receivers)
 			} else {
-				s.rawMessage(m.pattern, m.channel, m.payload)
+				err = s.rawMessage(m.pattern, m.channel, m.payload)
 			}
 		case channelMessage:
 			switch {
@@ -422,9 +422,12 @@ func (s *session) read() error {
 				if channel, ok := store.ChannelOfLive(m.channel); ok {
 					s.to.announced(channel, m.payload)
 				} else {
-					s.rawMessage(m.channel, m.channel, m.payload)
+					err = s.rawMessage(m.channel, m.channel, m.payload)
 				}
 			}
+		}
+		if err != nil {
+			return err
 		}
 	}
 }
@@ -442,17 +445,22 @@ func (s *session) marker(text string, receivers int64) {
 	}
 }
 
-// rawMessage names a raw message and hands it on.
-func (s *session) rawMessage(source, channel string, payload []byte) {
+// rawMessage names a raw message and hands it on. If this process was paused (or its machine asleep, hence the wall
+// clock), the message may have lain in the socket for longer than its name is remembered.
+func (s *session) rawMessage(source, channel string, payload []byte) error {
+	if time.Now().UnixNano()-s.ticked.Load() > int64(pauseTolerance) {
+		return errPaused
+	}
 	n, ok := s.naming.next(source, channel)
 	if !ok {
-		return
+		return nil
 	}
 	s.to.raw(channel, payload, n)
 	if n.number == 1 && source != channel && s.naming.counted(source) == countsAtMost {
 		// Start the counting anew, for everybody, before it fills the memory.
 		s.want(want{channel: source, raw: true, pattern: true})
 	}
+	return nil
 }
 
 // probeCame notes that a probe came back.
@@ -488,6 +496,7 @@ func (s *session) watch(ctx context.Context) error {
 			return fmt.Errorf("%w for %v", errPaused, pause.Round(time.Second))
 		}
 		last = now
+		s.ticked.Store(now.UnixNano())
 		if silent := time.Duration(now.UnixNano() - s.lastAny.Load()); silent > probeTimeout+probeInterval {
 			return fmt.Errorf("%w for %v", errSilent, silent.Round(time.Second))
 		}
@@ -530,8 +539,7 @@ func (s *session) probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	s.probeMu.Lock()
-	s.number++
-	nonce, back := strconv.Itoa(s.number), make(chan struct{})
+	nonce, back := store.NewNonce().String(), make(chan struct{}) // a late one of another session must not be taken for it
 	s.probed[nonce] = back
 	s.probeMu.Unlock()
 	defer func() {

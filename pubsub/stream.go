@@ -68,7 +68,7 @@ func (b *Broker) acquire(names, types []string, encoder Encoder) (*Feed, error) 
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, f := range b.feeds[key] {
-		if f.encoder == encoder {
+		if f.encoder == encoder && !f.over() { // a task's id may be used again
 			f.streams++
 			return f, nil
 		}
@@ -193,22 +193,18 @@ func (b *Broker) start(ctx context.Context, s *Stream, r Request) error {
 		switch missing {
 		case older:
 			unlock(f.channels)
-			if err := short.load(func() (store.History, error) { return b.history(ctx, short.name) }); err != nil {
+			stale, err := short.load(func() (store.History, error) { return b.history(ctx, short.name) })
+			if err == nil && stale {
+				err = b.verify(ctx, short)
+			}
+			if err != nil {
 				return err
 			}
 			continue
 		case verification:
-			soon := time.Until(short.asked.Add(verifyEvery))
-			if soon <= 0 {
-				short.asked = time.Now()
-				short.setState(settled)
-				b.queue(short)
-			}
 			unlock(f.channels)
-			if soon > 0 { // made-up ids must not keep the channel busy; maybe somebody else's question answers ours
-				if err := sleep(ctx, soon); err != nil {
-					return err
-				}
+			if err := b.verify(ctx, short); err != nil {
+				return err
 			}
 			continue
 		}
@@ -223,6 +219,25 @@ func (b *Broker) start(ctx context.Context, s *Stream, r Request) error {
 		s.Start, s.Partial = f.encodeStart(parts, b.stats.Gaps.Add)
 		return nil
 	}
+}
+
+// verify has a channel synchronised with Redis. Made-up ids must not keep it busy: it does so only so often, and
+// otherwise waits a little, as somebody else's question may answer ours.
+func (b *Broker) verify(ctx context.Context, c *Channel) error {
+	c.mu.Lock()
+	soon := time.Until(c.asked.Add(verifyEvery))
+	if soon <= 0 {
+		c.asked = time.Now()
+		if c.state == live {
+			c.setState(settled)
+			b.queue(c)
+		}
+	}
+	c.mu.Unlock()
+	if soon <= 0 {
+		return nil
+	}
+	return sleep(ctx, soon)
 }
 
 // part is what a stream gets of one channel before it goes live.

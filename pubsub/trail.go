@@ -41,6 +41,9 @@ func (t *trail) add(p store.Position) {
 	t.positions = append(t.positions, p)
 }
 
+// last returns the newest delivered position of the valid branch.
+func (t *trail) last() store.Position { return t.positions[len(t.positions)-1] }
+
 // rewind looks for the newest delivered position that theirs still has. If there is one, what was delivered after it
 // is remembered as abandoned.
 func (t *trail) rewind(theirs store.History) (common store.Position, ok bool) {

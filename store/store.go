@@ -240,7 +240,7 @@ func (s *Store) Tips(ctx context.Context, channels []string, touch bool) ([]Tip,
 		switch {
 		case errors.Is(errs[i], errNoMeta):
 			fresh = append(fresh, i)
-		case errs[i] == nil && touch && !tips[i].Final:
+		case errs[i] == nil && touch && !s.Rule(channels[i]).Latest: // a task's may be about to end
 			alive = append(alive, i)
 		}
 	}

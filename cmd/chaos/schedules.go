@@ -115,7 +115,8 @@ func flushAll(ctx context.Context, r *run) error {
 
 func redisFreeze(ctx context.Context, r *run) error {
 	for r.wait(ctx, r.whole()/6) {
-		r.freezeRedis(ctx, r.between(r.whole()/10, min(8*time.Second, r.whole()/4)))
+		longest := min(8*time.Second, r.whole()/4)
+		r.freezeRedis(ctx, r.between(longest/2, longest))
 		if err := r.allReady(ctx, startLimit); err != nil {
 			r.blame("not ready after Redis woke up: %v", err)
 		}

@@ -88,6 +88,30 @@ func TestTargetsAreReachedMissedOrNotJudged(t *testing.T) {
 	}
 }
 
+func TestScaleIsJudgedByWhatGrowsBeyondTheFloor(t *testing.T) {
+	for _, c := range []struct {
+		name                   string
+		floorLarge, gatewayMax float64
+		want                   string
+	}{
+		{"both flat", 10, 11, reached},
+		{"the gateway grows", 10, 13, missed},
+		{"both grow", 15, 16, reached},
+		{"a floor that shrinks is no excuse", 5, 11, reached},
+	} {
+		rs := slices.Concat(
+			turns("scale", floorServer, 1000, figCPU, 10), turns("scale", gatewayServer, 1000, figCPU, 10),
+			turns("scale", floorServer, 15_000, figCPU, c.floorLarge), turns("scale", gatewayServer, 15_000, figCPU, c.gatewayMax),
+		)
+		for i := range rs {
+			rs[i].Label = thousands(rs[i].Clients)
+		}
+		if got := targets([]mode{scaleMode()}, rs); len(got) != 1 || got[0].Verdict != c.want {
+			t.Errorf("%s: %+v", c.name, got)
+		}
+	}
+}
+
 func TestReportShowsRatiosFirst(t *testing.T) {
 	rs := slices.Concat(
 		turns("burst", floorServer, 5000, figCPU, 10), turns("burst", naiveServer, 5000, figCPU, 20),

@@ -132,9 +132,9 @@ func (t table) write(b *strings.Builder) {
 		right[i] = i > 0
 		for _, row := range append([][]string{t.head}, t.rows...) {
 			widths[i] = max(widths[i], utf8.RuneCountInString(row[i]), 3)
-			if row[i] != t.head[i] && strings.ContainsRune(row[i], ' ') {
-				right[i] = false // words
-			}
+		}
+		for _, row := range t.rows {
+			right[i] = right[i] && strings.Trim(row[i], "0123456789.,-–") == ""
 		}
 	}
 	line := func(row []string) {

@@ -17,12 +17,14 @@ type target struct {
 
 // Verdicts.
 const (
-	reached   = "reached"
-	missed    = "missed"
-	unjudged  = "not judged" // the run was smaller than the target is for
-	notShown  = "failed"     // a trial failed
-	flatGrows = 1.15         // what still counts as flat
+	reached  = "reached"
+	missed   = "missed"
+	unjudged = "not judged" // the run was smaller than the target is for
+	notShown = "failed"     // a trial failed
 )
+
+// flatGrows is what still counts as flat.
+const flatGrows = 1.15
 
 // targets judges all targets of the modes that were run.
 func targets(modes []mode, rs results) []target {
@@ -90,8 +92,12 @@ func judgeMode(
 		small, large := smallestAndLargest(kinds)
 		grows := rs.growth(mode, large.Label, small.Label, gatewayServer, figCPU)
 		floors := rs.growth(mode, large.Label, small.Label, floorServer, figCPU)
-		add("CPU per delivery is flat from 1,000 to 15,000 streams (at most 1.15 ×)", large.Clients, 15_000,
-			grows <= flatGrows, fmt.Sprintf("%s ×; the floor's own: %s ×", number(grows), number(floors)), grows)
+		// The kernel's part grows by itself: more sockets than the caches hold. Like all targets this one is a ratio to
+		// the floor of the same run; what the gateway's own work grows by is what remains.
+		beyond := grows / max(1, floors)
+		add("CPU per delivery is flat from 1,000 to 15,000 streams: at most 1.15 ×, beyond the floor's own growth",
+			large.Clients, 15_000, beyond <= flatGrows,
+			fmt.Sprintf("%s × (gateway %s ×, floor %s ×)", number(beyond), number(grows), number(floors)), beyond)
 	}
 }
 
