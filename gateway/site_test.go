@@ -95,14 +95,23 @@ func newReplica(t *testing.T, cfg gateway.Config, mini *miniredis.Miniredis) *si
 			t.Errorf("Serve: %v", err)
 		}
 	})
-	s.stop = sync.OnceValue(func() error {
-		patience, done := context.WithTimeout(context.Background(), cfg.DrainTime+5*time.Second)
-		defer done()
-		err := s.server.Shutdown(patience)
-		cancel()
-		wg.Wait()
-		return err
+	var result error
+	ended := make(chan struct{})
+	end := sync.OnceFunc(func() {
+		go func() {
+			defer close(ended)
+			patience, done := context.WithTimeout(context.Background(), cfg.DrainTime+5*time.Second)
+			defer done()
+			result = s.server.Shutdown(patience)
+			cancel()
+			wg.Wait()
+		}()
 	})
+	s.stop = func() error { // a second caller waits too, but at no mutex: that would stop the bubble's time
+		end()
+		<-ended
+		return result
+	}
 	t.Cleanup(func() {
 		if err := s.stop(); err != nil {
 			t.Errorf("Shutdown: %v", err)
@@ -142,10 +151,12 @@ func (s *site) get(path string, header ...string) answer {
 	return s.do(http.MethodGet, path, "", header...)
 }
 
-// post publishes.
+// post publishes. When it returns, the event has reached everybody it is going to reach without waiting.
 func (s *site) post(path, body string, header ...string) answer {
 	s.t.Helper()
-	return s.do(http.MethodPost, path, body, header...)
+	a := s.do(http.MethodPost, path, body, header...)
+	synctest.Wait()
+	return a
 }
 
 // do sends a request; names and values of header alternate. X-Test-Peer is the address the connection comes from.

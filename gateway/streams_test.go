@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/tmaxmax/go-sse"
@@ -30,6 +31,7 @@ func (s *site) report(task, state string) {
 	if a := s.do(http.MethodPut, "/api/tasks/"+task+"/progress", state); a.Status != http.StatusOK {
 		s.t.Fatalf("report: %d %s", a.Status, a.Body)
 	}
+	synctest.Wait()
 }
 
 // lines joins the data of events.

@@ -744,7 +744,7 @@ func TestAFullRedisTakesNoEventsAndTheGatewayGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitFor(t, "the replica to be ready on a full Redis", func() bool { return a.Ready() == nil })
-	v2 := a.open(t, pubsub.Request{Channels: []string{"orders"}, Replay: 1})
+	v2 := a.open(t, pubsub.Request{Channels: []string{"orders"}, Replay: 50}) // more than is in memory
 	v2.want(`1`)
 	if err := rdb.ConfigSet(t.Context(), "maxmemory", "0").Err(); err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 
@@ -282,24 +283,33 @@ func tipOf(r *redis.SliceCmd, channel string) (Tip, error) {
 
 // History returns what is stored of a channel, list and position of the same moment. A channel that nobody touched has
 // the zero History.
+//
+// A full Redis refuses every transaction, one that only reads too. So the position is read before the list and after
+// it; sent together, the three are carried out together but for rare cases, which are read again.
 func (s *Store) History(ctx context.Context, channel string) (History, error) {
-	var meta *redis.SliceCmd
-	var list *redis.StringSliceCmd
-	if _, err := s.rdb.TxPipelined(ctx, func(p redis.Pipeliner) error {
-		meta = p.HMGet(ctx, metaKey(channel), tipFields...)
-		list = p.LRange(ctx, historyKey(channel), 0, -1)
-		return nil
-	}); err != nil {
-		return History{}, fmt.Errorf("read history of channel %q: %w", channel, err)
+	for try := 1; ; try++ {
+		p := s.rdb.Pipeline()
+		before := p.HMGet(ctx, metaKey(channel), tipFields...)
+		list := p.LRange(ctx, historyKey(channel), 0, -1)
+		after := p.HMGet(ctx, metaKey(channel), tipFields...)
+		if _, err := p.Exec(ctx); err != nil {
+			return History{}, fmt.Errorf("read history of channel %q: %w", channel, err)
+		}
+		if !slices.Equal(before.Val(), after.Val()) {
+			if try < 100 {
+				continue
+			}
+			return History{}, fmt.Errorf("read history of channel %q: it never stands still", channel)
+		}
+		tip, err := parseTip(before.Val())
+		if errors.Is(err, errNoMeta) {
+			return History{}, nil
+		}
+		if err != nil {
+			return History{}, fmt.Errorf("position of channel %q: %w", channel, err)
+		}
+		return newHistory(channel, tip, list.Val()), nil
 	}
-	tip, err := parseTip(meta.Val())
-	if errors.Is(err, errNoMeta) {
-		return History{}, nil
-	}
-	if err != nil {
-		return History{}, fmt.Errorf("position of channel %q: %w", channel, err)
-	}
-	return newHistory(channel, tip, list.Val()), nil
 }
 
 // flag is a boolean argument of a script.

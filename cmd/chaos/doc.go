@@ -8,7 +8,7 @@
 //	go run ./cmd/chaos -scenario all -seconds 20 -seed 7
 //
 // It exits 0 when nothing was violated, 1 when something was, 2 when a run could not be set up. Everything stays on
-// loopback and in one temporary folder; every process is ended by its pid. What a seed fixes is the schedule, not the
+// loopback and in one temporary folder; every process is ended by its pid. What a seed fixes is what is drawn, not the
 // timing of the processes: a run with the same seed breaks the same things, and may well get another answer.
 //
 // A client is an EventSource and no more: it resumes only by Last-Event-ID (and ?lastEventId= when a page is opened

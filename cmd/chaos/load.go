@@ -3,18 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
-	"hash/fnv"
 	"net/url"
 	"strings"
 	"sync"
 	"time"
 )
-
-func hash(s string) uint64 {
-	h := fnv.New64a()
-	h.Write([]byte(s))
-	return h.Sum64()
-}
 
 // makePublishers makes one POST and one raw publisher per general channel, which share the rate, and a slow pair for
 // notifications: these are capped at 50 by design, and nothing may be trimmed here.
@@ -120,9 +113,10 @@ func (r *run) follow(c *client) {
 // some draws n of the channels, in random order.
 func (r *run) some(n int) []string {
 	out := append([]string(nil), r.channels...)
-	r.mu.Lock()
-	r.rng.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
-	r.mu.Unlock()
+	for i := range n {
+		j := i + r.draw(len(out)-i)
+		out[i], out[j] = out[j], out[i]
+	}
 	return out[:n]
 }
 
@@ -149,10 +143,11 @@ func (r *run) disturbClients(ctx context.Context, wg *sync.WaitGroup) {
 
 // roam breaks a client's connection every now and then; sometimes it stays away for longer.
 func (r *run) roam(ctx context.Context, c *client) {
-	for r.wait(ctx, r.between(r.whole()/8, r.whole()/3)) {
+	own := newDice(r.options.seed, c.name)
+	for r.wait(ctx, own.between(r.whole()/8, r.whole()/3)) {
 		var away time.Duration
-		if r.draw(2) == 0 {
-			away = r.between(0, r.whole()/3)
+		if own.draw(2) == 0 {
+			away = own.between(0, r.whole()/3)
 		}
 		c.disconnect(away)
 	}
@@ -161,12 +156,12 @@ func (r *run) roam(ctx context.Context, c *client) {
 // stallOften makes a client stop reading for a while, again and again. Whether it was evicted shows in its reconnects:
 // it has no other reason to reconnect.
 func (r *run) stallOften(ctx context.Context, c *client) {
-	from, before := r.now(), c.reconnects()
+	from, before, own := r.now(), c.reconnects(), newDice(r.options.seed, c.name)
 	for {
 		resume := c.stall()
-		more := r.wait(ctx, r.between(r.whole()/5, r.whole()/3))
+		more := r.wait(ctx, own.between(r.whole()/5, r.whole()/3))
 		resume()
-		if !more || !r.wait(ctx, r.between(r.whole()/20, r.whole()/8)) {
+		if !more || !r.wait(ctx, own.between(r.whole()/20, r.whole()/8)) {
 			break
 		}
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
@@ -14,6 +13,7 @@ import (
 // run is one scenario while it happens.
 type run struct {
 	*cluster
+	*dice
 	scenario scenario
 	rules    rules
 	options  options
@@ -28,7 +28,6 @@ type run struct {
 	tasks   []*client
 
 	mu      sync.Mutex
-	rng     *rand.Rand  // guarded by mu
 	windows []window    // guarded by mu
 	losses  []span      // guarded by mu
 	faults  []fault     // guarded by mu
@@ -49,20 +48,6 @@ func (r *run) wait(ctx context.Context, d time.Duration) bool {
 	case <-time.After(max(0, min(d, left))):
 		return left > d
 	}
-}
-
-// between draws a time.
-func (r *run) between(from, to time.Duration) time.Duration {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return from + time.Duration(r.rng.Int64N(int64(to-from)+1))
-}
-
-// draw draws a number below n.
-func (r *run) draw(n int) int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.rng.IntN(n)
 }
 
 // did records a fault that has been undone. What it means for Redis' counts of receivers comes with it.
@@ -102,7 +87,7 @@ func channelNames() []string { return []string{"chaos.a", "chaos.b", "chaos:c", 
 func runScenario(ctx context.Context, s scenario, o options, gateway, dir string) (record, error) {
 	r := &run{
 		scenario: s, rules: s.rules, options: o, channels: channelNames(),
-		rng: rand.New(rand.NewPCG(o.seed, hash(s.name))),
+		dice: newDice(o.seed, s.name),
 		cluster: &cluster{
 			procs: &procs{dir: dir}, plan: s.plan, gateway: gateway, targets: &targets{},
 			ingest: strings.Join(channelNames(), ","),
@@ -316,7 +301,7 @@ func (r *run) collect(ctx context.Context, seen *witness) (record, error) {
 func (r *run) newPoster(name string) *poster {
 	return &poster{
 		targets: r.targets, run: fmt.Sprintf("%s-%d-%d", r.scenario.name, r.options.seed, r.began.UnixNano()), name: name,
-		turn: r.draw(100), now: r.now, odd: func(what string) { r.blame("%s", what) },
+		turn: int(hash(name) % 100), now: r.now, odd: func(what string) { r.blame("%s", what) },
 		http: &http.Client{Timeout: postTimeout, Transport: &http.Transport{IdleConnTimeout: 5 * time.Second}},
 	}
 }

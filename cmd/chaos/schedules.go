@@ -254,23 +254,26 @@ func everything(ctx context.Context, r *run) error {
 			}
 		}
 	}
-	short := func() time.Duration { return r.between(r.whole()/40, r.whole()/6) }
-	faults := []func(){
-		func() { onReplica(func(rep *replica) { r.killReplica(ctx, rep, short()) }) },
-		func() { onReplica(func(rep *replica) { r.endReplica(rep); r.startAgain(ctx, rep) }) },
-		func() { onReplica(func(rep *replica) { r.pauseReplica(ctx, rep, short()) }) },
-		func() { onReplica(func(rep *replica) { r.breakNetwork(ctx, rep, freeze, short(), false) }) },
-		func() { onReplica(func(rep *replica) { r.breakNetwork(ctx, rep, swallow, short(), r.draw(2) == 0) }) },
-		func() { onReplica(func(rep *replica) { r.breakNetwork(ctx, rep, lag, short(), false) }) },
-		func() { onReplica(r.cutNetwork) },
-		func() { onRedis(func() { r.killSubscribers(ctx, "pubsub") }) },
-		func() { onRedis(func() { r.killSubscribers(ctx, "normal") }) },
-		func() { onRedis(func() { r.freezeRedis(ctx, short()/2) }) },
-		func() { onRedis(func() { report(r.fillRedis(ctx, short()/2)) }) },
-		func() { onRedis(func() { report(r.restartRedis(ctx, r.draw(2) == 0, short()/3, nil)) }) },
+	faults := []func(d time.Duration, coin bool){
+		func(d time.Duration, _ bool) { onReplica(func(rep *replica) { r.killReplica(ctx, rep, d) }) },
+		func(time.Duration, bool) { onReplica(func(rep *replica) { r.endReplica(rep); r.startAgain(ctx, rep) }) },
+		func(d time.Duration, _ bool) { onReplica(func(rep *replica) { r.pauseReplica(ctx, rep, d) }) },
+		func(d time.Duration, _ bool) {
+			onReplica(func(rep *replica) { r.breakNetwork(ctx, rep, freeze, d, false) })
+		},
+		func(d time.Duration, coin bool) {
+			onReplica(func(rep *replica) { r.breakNetwork(ctx, rep, swallow, d, coin) })
+		},
+		func(d time.Duration, _ bool) { onReplica(func(rep *replica) { r.breakNetwork(ctx, rep, lag, d, false) }) },
+		func(time.Duration, bool) { onReplica(r.cutNetwork) },
+		func(time.Duration, bool) { onRedis(func() { r.killSubscribers(ctx, "pubsub") }) },
+		func(time.Duration, bool) { onRedis(func() { r.killSubscribers(ctx, "normal") }) },
+		func(d time.Duration, _ bool) { onRedis(func() { r.freezeRedis(ctx, d/2) }) },
+		func(d time.Duration, _ bool) { onRedis(func() { report(r.fillRedis(ctx, d/2)) }) },
+		func(d time.Duration, coin bool) { onRedis(func() { report(r.restartRedis(ctx, coin, d/3, nil)) }) },
 	}
 	for r.wait(ctx, r.between(r.whole()/100, r.whole()/20)) {
-		faults[r.draw(len(faults))]()
+		faults[r.draw(len(faults))](r.between(r.whole()/40, r.whole()/6), r.draw(2) == 0)
 	}
 	wg.Wait()
 	select {

@@ -53,6 +53,9 @@ func launch(t testing.TB, settings ...string) *instance {
 func start(t testing.TB, settings ...string) *instance {
 	t.Helper()
 	environ := []string{"GATEWAY_ADDR=127.0.0.1:0"}
+	if writer := os.Getenv("SLUICE_TEST_WRITER"); writer != "" { // .ci/run runs the suite for each
+		environ = append(environ, "GATEWAY_WRITER="+writer)
+	}
 	for _, s := range settings {
 		environ = append(environ, "GATEWAY_"+s)
 	}
