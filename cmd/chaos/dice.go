@@ -14,7 +14,9 @@ type dice struct {
 	rng *rand.Rand // guarded by mu
 }
 
-func newDice(seed uint64, name string) *dice { return &dice{rng: rand.New(rand.NewPCG(seed, hash(name)))} }
+func newDice(seed uint64, name string) *dice {
+	return &dice{rng: rand.New(rand.NewPCG(seed, hash(name)))}
+}
 
 // between draws a time.
 func (d *dice) between(from, to time.Duration) time.Duration {

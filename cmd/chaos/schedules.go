@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 )
 
@@ -210,76 +209,4 @@ func replicaJoin(ctx context.Context, r *run) error {
 		r.aim()
 	}
 	return nil
-}
-
-// everything runs faults at random times, several at once, but leaves at least one replica alone at any time and
-// does one thing at a time to Redis.
-func everything(ctx context.Context, r *run) error {
-	var (
-		wg      sync.WaitGroup
-		mu      sync.Mutex
-		busy    = map[*replica]bool{} // guarded by mu
-		redisMu sync.Mutex
-		failed  = make(chan error, 1) // the first is enough
-	)
-	defer wg.Wait()
-	onReplica := func(f func(*replica)) {
-		mu.Lock()
-		defer mu.Unlock()
-		rep := r.members()[r.draw(len(r.members()))]
-		if busy[rep] || len(busy) >= len(r.members())-1 {
-			return
-		}
-		busy[rep] = true
-		wg.Go(func() {
-			f(rep)
-			mu.Lock()
-			defer mu.Unlock()
-			delete(busy, rep)
-		})
-	}
-	onRedis := func(f func()) {
-		if redisMu.TryLock() {
-			wg.Go(func() {
-				defer redisMu.Unlock()
-				f()
-			})
-		}
-	}
-	report := func(err error) {
-		if err != nil {
-			select {
-			case failed <- err:
-			default:
-			}
-		}
-	}
-	faults := []func(d time.Duration, coin bool){
-		func(d time.Duration, _ bool) { onReplica(func(rep *replica) { r.killReplica(ctx, rep, d) }) },
-		func(time.Duration, bool) { onReplica(func(rep *replica) { r.endReplica(rep); r.startAgain(ctx, rep) }) },
-		func(d time.Duration, _ bool) { onReplica(func(rep *replica) { r.pauseReplica(ctx, rep, d) }) },
-		func(d time.Duration, _ bool) {
-			onReplica(func(rep *replica) { r.breakNetwork(ctx, rep, freeze, d, false) })
-		},
-		func(d time.Duration, coin bool) {
-			onReplica(func(rep *replica) { r.breakNetwork(ctx, rep, swallow, d, coin) })
-		},
-		func(d time.Duration, _ bool) { onReplica(func(rep *replica) { r.breakNetwork(ctx, rep, lag, d, false) }) },
-		func(time.Duration, bool) { onReplica(r.cutNetwork) },
-		func(time.Duration, bool) { onRedis(func() { r.killSubscribers(ctx, "pubsub") }) },
-		func(time.Duration, bool) { onRedis(func() { r.killSubscribers(ctx, "normal") }) },
-		func(d time.Duration, _ bool) { onRedis(func() { r.freezeRedis(ctx, d/2) }) },
-		func(d time.Duration, _ bool) { onRedis(func() { report(r.fillRedis(ctx, d/2)) }) },
-		func(d time.Duration, coin bool) { onRedis(func() { report(r.restartRedis(ctx, coin, d/3, nil)) }) },
-	}
-	for r.wait(ctx, r.between(r.whole()/100, r.whole()/20)) {
-		faults[r.draw(len(faults))](r.between(r.whole()/40, r.whole()/6), r.draw(2) == 0)
-	}
-	wg.Wait()
-	select {
-	case err := <-failed:
-		return err
-	default:
-		return nil
-	}
 }
