@@ -154,6 +154,9 @@ func (s *Server) Serve(l net.Listener) error {
 	if err != nil {
 		return err
 	}
+	if loops == nil {
+		s.http.ConnContext = boundSendBuffer
+	}
 	s.loops.Store(loops)
 	if s.draining.Load() { // Shutdown came first, and saw none
 		loops.close()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"time"
 
@@ -113,6 +114,18 @@ func (s *Server) write(c echo.Context, st carried) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// sendBuffer is what the kernel keeps for a client that does not take it; behind that, the feed's limit counts. Left to
+// itself, the kernel keeps megabytes for each client that stalls.
+const sendBuffer = 128 << 10
+
+// boundSendBuffer is an http.Server's ConnContext.
+func boundSendBuffer(ctx context.Context, conn net.Conn) context.Context {
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetWriteBuffer(sendBuffer) // a connection that refuses works all the same
+	}
+	return ctx
 }
 
 // drainDelay is when one stream is closed after draining began: they are spread over most of the drain time, so that

@@ -16,11 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Bounds of a stream's socket. They keep a client that stalls or is gone without a word from costing much.
-const (
-	sendBuffer      = 128 << 10        // in the kernel; behind that, the feed's limit counts
-	unansweredAfter = 30 * time.Second // that what was sent is not acknowledged: the peer is gone
-)
+// A stream's socket is bounded in bytes (sendBuffer) and in time, so that a client that stalls or is gone without a word
+// costs little.
+const unansweredAfter = 30 * time.Second // that what was sent is not acknowledged: the peer is gone
 
 // loops carry streams without a goroutine each: a few loops, each with a set of raw sockets.
 type loops struct {

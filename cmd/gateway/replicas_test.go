@@ -17,7 +17,7 @@ import (
 // cluster starts three replicas on one real Redis.
 func cluster(t *testing.T, settings ...string) (replicas []*instance, rdb *redis.Client, server *storetest.Server) {
 	t.Helper()
-	server = storetest.Real(t, "--appendonly", "yes")
+	server = storetest.Real(t, "--appendonly", "yes", "--appendfsync", "always") // what it has answered survives a kill
 	for i := range 3 {
 		replicas = append(replicas, launch(t,
 			append(settings, "REDIS_URL=redis://"+server.Addr, "DRAIN_TIME=0s", fmt.Sprintf("REPLICA=r%d", i+1))...))
