@@ -129,8 +129,8 @@ func (r *run) freezeRedis(ctx context.Context, d time.Duration) {
 	r.did("freeze Redis", at, r.now(), 1)
 }
 
-// fillRedis leaves Redis no memory for a while: it passes messages on as ever, but stores nothing.
-func (r *run) fillRedis(ctx context.Context, d time.Duration) error {
+// whileFull does something while Redis has no memory left: it passes messages on as ever, but stores nothing.
+func (r *run) whileFull(ctx context.Context, do func()) error {
 	limit := func(bytes string) error {
 		return until(ctx, startLimit, func(ctx context.Context) error {
 			return r.admin.ConfigSet(ctx, "maxmemory", bytes).Err()
@@ -140,7 +140,7 @@ func (r *run) fillRedis(ctx context.Context, d time.Duration) error {
 	if err := limit("1"); err != nil {
 		return fmt.Errorf("limit Redis' memory: %w", err)
 	}
-	r.wait(ctx, d)
+	do()
 	if err := limit("0"); err != nil {
 		return fmt.Errorf("lift the limit of Redis' memory: %w", err)
 	}

@@ -56,7 +56,7 @@ func (m *mix) start(ctx context.Context, kind int, d time.Duration, coin bool) {
 	case 9:
 		m.onRedis(func() error { m.freezeRedis(ctx, d/2); return nil })
 	case 10:
-		m.onRedis(func() error { return m.fillRedis(ctx, d/2) })
+		m.onRedis(func() error { return m.whileFull(ctx, func() { m.wait(ctx, d/2) }) })
 	case 11:
 		m.onRedis(func() error { return m.restartRedis(ctx, coin, d/3, nil) })
 	}

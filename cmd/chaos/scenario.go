@@ -63,7 +63,7 @@ func scenarios() []scenario {
 		},
 		{
 			name: "redis-full", about: "Redis is out of memory for a while: it passes messages on but stores nothing",
-			rules: rules{RawOrder: true, MinFaults: 1}, schedule: redisFull,
+			rules: rules{MinFaults: 1}, schedule: redisFull,
 		},
 		{
 			name: "pubsub-kill", about: "CLIENT KILL TYPE pubsub, again and again",

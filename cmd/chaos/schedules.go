@@ -123,9 +123,19 @@ func redisFreeze(ctx context.Context, r *run) error {
 	return nil
 }
 
+// redisFull takes the replicas' subscriptions away as well, every other time: they have to come back to a Redis that
+// refuses to store anything.
 func redisFull(ctx context.Context, r *run) error {
-	for r.wait(ctx, r.whole()/8) {
-		if err := r.fillRedis(ctx, r.between(r.whole()/10, r.whole()/4)); err != nil {
+	for i := 0; r.wait(ctx, r.whole()/8); i++ {
+		d := r.between(r.whole()/20, r.whole()/8)
+		err := r.whileFull(ctx, func() {
+			r.wait(ctx, d)
+			if i%2 == 1 {
+				r.killSubscribers(ctx, "pubsub")
+			}
+			r.wait(ctx, d)
+		})
+		if err != nil {
 			return err
 		}
 	}
