@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -117,14 +119,17 @@ func (p *proc) ended() error {
 	return fmt.Errorf("%s %w: %v: %s", p.name, errEnded, p.err, lines[len(lines)-1])
 }
 
-// freePort finds a loopback port nobody listens on.
+// freePort finds a loopback port nobody listens on. It is below the range from which the kernel takes ports for outgoing
+// connections (32768 on Linux): a replica that comes back must not find one of those on its port.
 func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+	for range 100 {
+		port := 15000 + rand.IntN(15000)
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err == nil {
+			return port, l.Close()
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	return 0, errors.New("no free port between 15000 and 30000")
 }
 
 // until polls a condition. When the time is up it returns what the condition last complained about.

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"sluice/store/storetest"
 )
@@ -179,7 +178,7 @@ func TestHelpNeedsNoGoodSettings(t *testing.T) {
 	}
 }
 
-func TestASecondCtrlCEndsTheProcessAtOnce(t *testing.T) {
+func TestAnotherCtrlCEndsTheProcessAtOnce(t *testing.T) {
 	server := storetest.Mini(t)
 	addr := storetest.FreeAddr(t)
 	p := program(t, nil, "GATEWAY_ADDR="+addr, "GATEWAY_REDIS_URL=redis://"+server.Addr, "GATEWAY_DRAIN_TIME=1h")
@@ -188,15 +187,23 @@ func TestASecondCtrlCEndsTheProcessAtOnce(t *testing.T) {
 	}
 	g := &instance{addr: addr}
 	waitFor(t, "the gateway to be ready", func() bool { return g.status(t, "/readyz") == http.StatusOK })
-	streams := make([]*client, 5)
-	for i := range streams {
-		streams[i] = g.connect(t, "/api/sse/time", "")
+	for range 5 {
+		g.connect(t, "/api/sse/time", "") // one of them at least would be closed much later
 	}
-	began := time.Now()
 	_ = p.Process.Signal(os.Interrupt)
 	waitFor(t, "the gateway to drain", func() bool { return g.status(t, "/readyz") == http.StatusServiceUnavailable })
-	_ = p.Process.Signal(os.Interrupt)
-	if err := p.Wait(); err == nil || time.Since(began) > 20*time.Second {
-		t.Errorf("ended with %v after %v", err, time.Since(began))
-	}
+	ended := make(chan error, 1)
+	go func() { ended <- p.Wait() }()
+	waitFor(t, "the process to end", func() bool {
+		_ = p.Process.Signal(os.Interrupt) // an impatient user
+		select {
+		case err := <-ended:
+			if err == nil {
+				t.Error("the process ended as if all was well")
+			}
+			return true
+		default:
+			return false
+		}
+	})
 }
