@@ -47,6 +47,7 @@ func program(t testing.TB, args []string, environ ...string) *process {
 func TestSIGTERMEndsStreamsAndTheProcessWithExitCodeZero(t *testing.T) {
 	for _, sig := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
 		t.Run(sig.String(), func(t *testing.T) {
+			t.Parallel() // it mostly waits
 			server := storetest.Mini(t)
 			addr := storetest.FreeAddr(t)
 			p := program(t, nil, "GATEWAY_ADDR="+addr, "GATEWAY_REDIS_URL=redis://"+server.Addr, "GATEWAY_DRAIN_TIME=500ms", "GATEWAY_LOG_FORMAT=json")
@@ -92,6 +93,7 @@ func TestAWrongSettingEndsTheProcessWithOneLine(t *testing.T) {
 }
 
 func TestHealthcheckExitsZeroWhenReadyAndOneOtherwise(t *testing.T) {
+	t.Parallel() // it mostly waits
 	server := storetest.Mini(t)
 	g := launch(t, "REDIS_URL=redis://"+server.Addr, "DRAIN_TIME=0s")
 	check := func() (int, string) {

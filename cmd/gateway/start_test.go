@@ -169,6 +169,7 @@ func TestAGatewayStoppedWhileItWaitsForRedisEndsWithoutAnError(t *testing.T) {
 }
 
 func TestARedisThatHangsDoesNotHoldThePublisherOrTheEndUp(t *testing.T) {
+	t.Parallel() // it mostly waits
 	server := storetest.Real(t)
 	g := launch(t, "REDIS_URL=redis://"+server.Addr, "DRAIN_TIME=0s")
 	c := g.connect(t, "/api/sse/channels/orders", "")

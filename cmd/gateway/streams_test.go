@@ -2,10 +2,13 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"regexp"
@@ -277,6 +280,7 @@ func TestNoEventIDMakesTheGatewayFail(t *testing.T) {
 }
 
 func TestTheTimeStreamTicks(t *testing.T) {
+	t.Parallel() // it mostly waits
 	g := launch(t, "REDIS_URL=redis://"+storetest.Mini(t).Addr, "DRAIN_TIME=0s")
 	c := g.connect(t, "/api/sse/time", "")
 	if e := c.next(); e.Data != `{"message":"Connected!"}` {
@@ -293,12 +297,28 @@ func TestTheTimeStreamTicks(t *testing.T) {
 func TestEitherWriterStreamsHeartbeatsEventsAndTheEnd(t *testing.T) {
 	for _, writer := range []string{"goroutine", "auto"} {
 		t.Run(writer, func(t *testing.T) {
-			g := launch(t, "REDIS_URL=redis://"+storetest.Mini(t).Addr, "DRAIN_TIME=100ms", "HEARTBEAT=1s", "WRITER="+writer)
-			resp, err := http.Get("http://" + g.addr + "/api/sse/channels/orders")
+			t.Parallel() // it mostly waits
+			g := launch(t, "REDIS_URL=redis://"+storetest.Mini(t).Addr, "DRAIN_TIME=100ms", "HEARTBEAT=1s", "WRITER="+writer,
+				"REPLICA=r1", "CORS_ORIGINS=https://app.test")
+			req := httptest.NewRequest(http.MethodGet, "http://"+g.addr+"/api/sse/channels/orders", nil)
+			req.RequestURI = ""
+			req.Header.Set("Origin", "https://app.test")
+			resp, err := http.DefaultClient.Do(req)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer resp.Body.Close()
+			for name, want := range map[string]string{
+				"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no",
+				"Sluice-Replica": "r1", "Access-Control-Allow-Origin": "https://app.test", "Vary": "Origin",
+			} {
+				if got := resp.Header.Get(name); got != want {
+					t.Errorf("%s is %q, want %q", name, got, want)
+				}
+			}
+			if _, err := http.ParseTime(resp.Header.Get("Date")); err != nil {
+				t.Errorf("Date: %v", err)
+			}
 			body := bufio.NewReader(resp.Body)
 			read := func(what, pattern string) {
 				t.Helper()
@@ -328,6 +348,63 @@ func TestEitherWriterStreamsHeartbeatsEventsAndTheEnd(t *testing.T) {
 				t.Errorf("run: %v", err)
 			}
 		})
+	}
+}
+
+// A client too slow for what is published is closed, holds nobody up, and gets the rest when it comes back.
+func TestASlowClientIsClosedAndResumesWithoutLoss(t *testing.T) {
+	const n = 150
+	g := launch(t, "REDIS_URL=redis://"+storetest.Mini(t).Addr, "DRAIN_TIME=0s", "FEED_BYTES=65536", "HISTORY_SIZE=200")
+	conn, err := net.Dial("tcp", g.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.(*net.TCPConn).SetReadBuffer(4096); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(conn, "GET /api/sse/channels/orders HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the stream to be open", func() bool { return g.metric(t, "sluice_streams") == 1 })
+	fast := g.connect(t, "/api/sse/channels/orders", "")
+	filler := strings.Repeat("x", 50_000)
+	for i := range n {
+		g.post(t, "/api/channels/orders/events", fmt.Sprintf(`{"data":"%d %s"}`, i, filler))
+		if e := fast.next(); !strings.HasPrefix(e.Data, fmt.Sprintf(`"%d `, i)) {
+			t.Fatalf("the fast client: event %d is %.20s", i, e.Data)
+		}
+	}
+	waitFor(t, "the slow stream to be closed", func() bool { return g.metric(t, `sluice_streams_closed_total{reason="too_slow"}`) == 1 })
+
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil) // now it reads
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, last := 0, ""
+	take := func(e sse.Event) {
+		if e.Data == "" {
+			return
+		}
+		if !strings.HasPrefix(e.Data, fmt.Sprintf(`"%d x`, next)) || len(e.Data) < len(filler) {
+			t.Fatalf("event %d is %.20s…, %d bytes", next, e.Data, len(e.Data))
+		}
+		next, last = next+1, e.LastEventID
+	}
+	text, _ := io.ReadAll(resp.Body)
+	text = text[:bytes.LastIndex(text, []byte("\n\n"))+2] // a frame that was cut off is none (WHATWG HTML 9.2.6)
+	for e, err := range sse.Read(bytes.NewReader(text), nil) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		take(e)
+	}
+	if next == 0 || next == n {
+		t.Fatalf("the slow client had %d events: this is not the test", next)
+	}
+	again := g.connect(t, "/api/sse/channels/orders", last)
+	for next < n {
+		take(again.next())
 	}
 }
 

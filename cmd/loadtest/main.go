@@ -74,6 +74,7 @@ func measure(ctx context.Context, args []string, o options, out, errOut io.Write
 		return exitSetUp, err
 	}
 	r := newReport(args, o, trials)
+	r.Partial = err != nil
 	err = errors.Join(err, writeReport(out, r))
 	if o.json != "" {
 		err = errors.Join(err, r.writeJSON(o.json))

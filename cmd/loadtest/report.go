@@ -23,6 +23,7 @@ type report struct {
 	Repeat   int       `json:"repeat"`
 	Bytes    int       `json:"bytes"` // of an event's data
 	Writer   string    `json:"writer,omitempty"`
+	Partial  bool      `json:"partial,omitempty"` // it was interrupted
 	Targets  []target  `json:"targets"`
 	Trials   results   `json:"trials"`
 

@@ -83,6 +83,10 @@ func TestTargetsAreReachedMissedOrNotJudged(t *testing.T) {
 	if got := judged(idleMode(), failing); !slices.Equal(got, []string{notShown, notShown}) {
 		t.Errorf("a run in which a trial failed: %q", got)
 	}
+	alone := turns("paced", gatewayServer, 5000, figCPU, 10)
+	if got := judged(pacedMode(), alone); !slices.Equal(got, []string{unknown, unknown}) {
+		t.Errorf("a run without the floor: %q", got)
+	}
 	if got := judged(idleMode(), nil); got != nil {
 		t.Errorf("a mode that was not run: %q", got)
 	}

@@ -16,6 +16,9 @@ func writeReport(out io.Writer, r report) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n`%s` on %s; %s. Medians of %d; events of %d bytes.\n",
 		r.Command, r.Machine, r.Versions, r.Repeat, r.Bytes)
+	if r.Partial {
+		b.WriteString("\nThe run was interrupted: what follows is of the trials until then.\n")
+	}
 	writeRatios(&b, r)
 	for _, m := range r.modes {
 		writeMode(&b, m, r.Trials)

@@ -21,6 +21,7 @@ const (
 	missed   = "missed"
 	unjudged = "not judged" // the run was smaller than the target is for
 	notShown = "failed"     // a trial failed
+	unknown  = "not measured"
 )
 
 // flatGrows is what still counts as flat.
@@ -37,8 +38,10 @@ func targets(modes []mode, rs results) []target {
 		add := func(text string, clients, least int, ok bool, figure string, values ...float64) {
 			t := target{Mode: m.name, Text: text, Figure: figure, Verdict: missed}
 			switch {
-			case hasNaN(values) || anyFailed(rs, m.name):
+			case anyFailed(rs, m.name):
 				t.Verdict = notShown
+			case hasNaN(values): // not all servers were run
+				t.Verdict = unknown
 			case clients < least:
 				t.Verdict = fmt.Sprintf("%s (%s clients; the target is for %s)", unjudged, thousands(clients), thousands(least))
 			case ok:
