@@ -36,9 +36,6 @@ const (
 	overhead      = 96 // bytes of a frame beyond its event's data, more or less
 )
 
-// startBytes is how much of stored events a stream starts with at a time, more or less.
-const startBytes = 256 << 10
-
 // keepFor is how long a feed keeps frames: a stream that has not taken a frame by then is too slow.
 const keepFor = 30 * time.Second
 

@@ -271,8 +271,8 @@ func (f *Feed) replay(starts []start) (parts []part, short *Channel, missing lac
 
 // encodeStart makes the bytes a stream starts with: first the client's place (so that it resumes from there even if
 // it never gets an event), then gap notices, then the events of all channels in the order of their times. It stops when
-// it has startBytes: every stream has a copy of its own until the client has taken it, and a herd must not fill the
-// memory.
+// it has as much as a feed keeps: every stream has a copy of its own until the client has taken it, and a herd must not
+// fill the memory.
 func (f *Feed) encodeStart(parts []part, countGaps func(int64) int64) (start []byte, partial bool) {
 	at := make([]store.Position, len(parts))
 	size := 0
@@ -283,7 +283,7 @@ func (f *Feed) encodeStart(parts []part, countGaps func(int64) int64) (start []b
 		}
 	}
 	id := store.AppendEventID(nil, f.names, at)
-	start = make([]byte, 0, min(size, startBytes)+256)
+	start = make([]byte, 0, min(size, f.limit)+256)
 	gaps := int64(0)
 	for i, p := range parts {
 		if p.gap != "" {
@@ -300,7 +300,7 @@ func (f *Feed) encodeStart(parts []part, countGaps func(int64) int64) (start []b
 		if i < 0 {
 			return start, false
 		}
-		if len(start) >= startBytes {
+		if len(start) >= f.limit {
 			return start, true
 		}
 		e := parts[i].events[0]

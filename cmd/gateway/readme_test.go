@@ -87,6 +87,7 @@ func TestTheDefaultsAreGoodSettings(t *testing.T) {
 
 // The README's curl and redis-cli commands work when pasted.
 func TestTheREADMEsCommandsWork(t *testing.T) {
+	t.Parallel() // it mostly waits
 	need(t, "curl")
 	need(t, "redis-cli")
 	server := storetest.Real(t)

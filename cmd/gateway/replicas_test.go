@@ -43,6 +43,7 @@ func same(t *testing.T, got [][]sse.Event, n int) {
 }
 
 func TestThreeReplicasDeliverEachEventOnceWithOneID(t *testing.T) {
+	t.Parallel() // it mostly waits
 	replicas, rdb, _ := cluster(t)
 	for _, test := range []struct{ stream, channel, payload, post, body string }{
 		{"/api/sse/notifications", "notifications", `{"type":"info","title":"t","message":"m%d"}`, "/api/notifications/create", `{"type":"info","title":"t","message":"p%d"}`},
@@ -96,6 +97,7 @@ func TestThreeReplicasDeliverEachEventOnceWithOneID(t *testing.T) {
 func expand(format string, i int) string { return strings.ReplaceAll(format, "%d", fmt.Sprint(i)) }
 
 func TestATaskStartedOnOneReplicaIsSeenThroughAnother(t *testing.T) {
+	t.Parallel() // it mostly waits
 	replicas, rdb, _ := cluster(t)
 	id, _ := replicas[0].post(t, "/api/tasks", `{"taskName":"Build"}`)["taskId"].(string)
 	var clients []*client
@@ -183,6 +185,7 @@ func TestEveryAnswerSaysWhichReplicaGaveIt(t *testing.T) {
 }
 
 func TestRedisGoesAwayAndComesBackToThreeReplicas(t *testing.T) {
+	t.Parallel() // it mostly waits
 	replicas, rdb, server := cluster(t)
 	var clients []*client
 	for _, g := range replicas {
