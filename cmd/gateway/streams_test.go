@@ -353,6 +353,22 @@ func TestEitherWriterStreamsHeartbeatsEventsAndTheEnd(t *testing.T) {
 	}
 }
 
+func TestAStreamThatItsClientLeftMakesRoomForAnother(t *testing.T) {
+	g := launch(t, "REDIS_URL=redis://"+storetest.Mini(t).Addr, "DRAIN_TIME=0s", "MAX_STREAMS_PER_IP=2")
+	first := g.connect(t, "/api/sse/notifications", "")
+	g.connect(t, "/api/sse/time", "")
+	if third := g.connect(t, "/api/sse/notifications", ""); third.Status != http.StatusTooManyRequests || third.Header.Get("Retry-After") == "" {
+		t.Errorf("a third stream: got %d, Retry-After %q", third.Status, third.Header.Get("Retry-After"))
+	}
+	first.close()
+	waitFor(t, "room for a stream", func() bool {
+		c := g.connect(t, "/api/sse/notifications", "")
+		c.close()
+		return c.Status == http.StatusOK
+	})
+	waitFor(t, "all but one stream to be gone", func() bool { return g.metric(t, "sluice_streams") == 1 })
+}
+
 // A client too slow for what is published is closed, holds nobody up, and gets the rest when it comes back.
 func TestASlowClientIsClosedAndResumesWithoutLoss(t *testing.T) {
 	const n = 150
