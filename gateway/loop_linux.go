@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"container/heap"
+	"context"
 	"errors"
 	"os"
 	"runtime"
@@ -55,7 +56,9 @@ type loop struct {
 	draining  bool
 	drainTime time.Duration
 
-	work sync.WaitGroup
+	work   sync.WaitGroup
+	ctx    context.Context // of what work waits for
+	cancel context.CancelFunc
 }
 
 // slot holds a socket. Its generation grows with each one it held: news about an earlier socket of the same number are
@@ -83,8 +86,9 @@ type socket struct {
 	received  int32 // bytes the client has sent
 	full      bool  // the kernel's buffer is; EPOLLOUT brings us back
 	ending    bool  // stands in loop.ends
-	last      bool  // it ends when first is written
+	fetching  bool  // its next part is being made
 	group     *group
+	stream    *pubsub.Stream // while there is more of its start to come; else nil
 	cursor    int64
 	first     []byte        // what is still to be written before the feed's frames
 	lastWrite int64         // Unix nanoseconds; or, while full, since when
@@ -101,8 +105,9 @@ func newLoop(heartbeat time.Duration, retry func() time.Duration) (*loop, error)
 		_ = unix.Close(fd)
 		return nil, os.NewSyscallError("fcntl", err)
 	}
+	ctx, cancel := context.WithCancel(context.Background())
 	l := &loop{
-		heartbeat: heartbeat, retry: retry, epoll: os.NewFile(uintptr(fd), "epoll"), epollFD: fd,
+		ctx: ctx, cancel: cancel, heartbeat: heartbeat, retry: retry, epoll: os.NewFile(uintptr(fd), "epoll"), epollFD: fd,
 		wake: make(chan struct{}, 1), groups: make(map[*pubsub.Feed]*group),
 		wheel: newWheel(heartbeat, time.Now()),
 	}
@@ -115,8 +120,11 @@ func newLoop(heartbeat time.Duration, retry func() time.Duration) (*loop, error)
 func (l *loop) add(fd int, st carried) {
 	now := time.Now()
 	k := &socket{
-		fd: int32(fd), cursor: st.cursor, first: st.first, done: st.done, lastWrite: now.UnixNano(),
-		silence: jitter(l.heartbeat), last: st.last,
+		fd: int32(fd), cursor: st.stream.Cursor, first: st.first, done: st.done, lastWrite: now.UnixNano(),
+		silence: jitter(l.heartbeat),
+	}
+	if st.stream.More {
+		k.stream = st.stream
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -132,7 +140,7 @@ func (l *loop) add(fd int, st carried) {
 		l.slots = append(l.slots, slot{})
 	}
 	l.slots[k.slot].sock = k
-	l.join(k, st.feed)
+	l.join(k, st.stream.Feed)
 	l.wheel.add(k, now.Add(k.silence))
 	err := unix.EpollCtl(l.epollFD, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{
 		Events: unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLOUT | unix.EPOLLET,
@@ -269,9 +277,14 @@ func (r *ready) after(feed *pubsub.Feed, cursor int64) ([]byte, error) {
 
 // flush writes everything that is due to a socket, unless it is full; l.mu is held. The socket may be ended by it.
 func (l *loop) flush(k *socket, now time.Time, due *ready) {
-	for !k.full {
+	for !k.full && !k.fetching {
 		frames, err := k.first, error(nil)
-		if len(frames) == 0 {
+		switch {
+		case len(frames) > 0:
+		case k.stream != nil:
+			l.fetch(k)
+			return
+		default:
 			frames, err = due.after(k.group.feed, k.cursor)
 		}
 		switch {
@@ -291,10 +304,6 @@ func (l *loop) flush(k *socket, now time.Time, due *ready) {
 		if len(k.first) > 0 {
 			if k.first = k.first[n:]; len(k.first) == 0 {
 				k.first = nil
-				if k.last && err == nil {
-					l.end(k, errPartial)
-					return
-				}
 			}
 		} else {
 			k.cursor += int64(n)
@@ -307,6 +316,31 @@ func (l *loop) flush(k *socket, now time.Time, due *ready) {
 			return
 		}
 	}
+}
+
+// fetch has the next part of a stream's start made, by a goroutine as that may take until Redis has answered. l.mu is
+// held.
+func (l *loop) fetch(k *socket) {
+	k.fetching = true
+	generation := l.slots[k.slot].generation
+	l.work.Go(func() {
+		err := next(l.ctx, k.stream)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.at(k.slot, generation) != k {
+			return
+		}
+		if err != nil {
+			l.end(k, err)
+			return
+		}
+		k.fetching = false
+		k.first, k.stream.Start, k.cursor = k.stream.Start, nil, k.stream.Cursor
+		if !k.stream.More {
+			k.stream = nil
+		}
+		l.flushOne(k, time.Now())
+	})
 }
 
 // flushOne is flush for a socket by itself; l.mu is held.
@@ -494,6 +528,7 @@ func (l *loop) close() {
 	}
 	l.closed = true
 	l.mu.Unlock()
+	l.cancel()
 	_ = l.epoll.Close()
 	l.nudge()
 	l.work.Wait()

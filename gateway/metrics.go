@@ -29,7 +29,7 @@ func newMetrics(s *Server) *metrics {
 		published: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "sluice_published_total", Help: "Events published over HTTP by this replica."}),
 	}
-	for _, reason := range []string{"client", "too_slow", "ended", "draining", "partial"} {
+	for _, reason := range []string{"client", "too_slow", "ended", "draining", "unavailable"} {
 		m.closed.WithLabelValues(reason)
 	}
 	st := s.broker.Stats()

@@ -23,9 +23,8 @@ const (
 	maxChannels   = 50 // on one connection: their positions must fit into a header
 	maxReplay     = 1000
 	maxTypes      = 50
-	openTimeout   = 10 * time.Second       // for the subscription to be confirmed
-	partialRetry  = 100 * time.Millisecond // when there is more than one answer's worth of stored events
-	admitPatience = 2 * time.Second        // that a surplus stream waits before it is told to come back
+	openTimeout   = 10 * time.Second // for the subscription to be confirmed
+	admitPatience = 2 * time.Second  // that a surplus stream waits before it is told to come back
 )
 
 // Default numbers of stored events that a first connect gets.
@@ -198,13 +197,9 @@ func (s *Server) stream(c echo.Context, open func(context.Context) (*pubsub.Stre
 		s.streams.close()
 	}
 	setStreamHeaders(c.Response().Header())
-	retry := s.retry()
-	if st.Partial {
-		retry = partialRetry
-	}
-	first := append(appendRetry(make([]byte, 0, len(st.Start)+32), retry, false), st.Start...)
+	first := append(appendRetry(make([]byte, 0, len(st.Start)+32), s.retry(), false), st.Start...)
 	st.Start = nil // it may be large, and the stream long
-	s.carry(c, carried{feed: st.Feed, cursor: st.Cursor, first: first, last: st.Partial, done: done})
+	s.carry(c, carried{stream: st, first: first, done: done})
 	return nil
 }
 
@@ -263,8 +258,8 @@ func closeReason(err error) string {
 		return "ended"
 	case errors.Is(err, errDraining):
 		return "draining"
-	case errors.Is(err, errPartial):
-		return "partial"
+	case errors.Is(err, errNoNext):
+		return "unavailable"
 	default:
 		return "client"
 	}

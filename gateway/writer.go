@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -25,15 +26,10 @@ const (
 	endDelay     = time.Second      // between a feed's last frame and the end of the stream
 )
 
-// errPartial is why a stream ends that could not start with everything at once.
-var errPartial = errors.New("the client is to come back for the rest")
-
 // carried is a stream in the hands of a writer.
 type carried struct {
-	feed   *pubsub.Feed
-	cursor int64              // of the first frame after first
-	first  []byte             // to be written before the feed's frames
-	last   bool               // the stream is over when first is written: the client comes back for the rest
+	stream *pubsub.Stream
+	first  []byte             // to be written before anything else; the stream's Start is in it
 	done   func(reason error) // to be called once, when the stream is over
 }
 
@@ -64,11 +60,9 @@ func (s *Server) write(c echo.Context, st carried) error {
 		}
 		return rc.Flush()
 	}
+	stream := st.stream
 	if err := send(st.first); err != nil {
 		return err
-	}
-	if st.last {
-		return errPartial
 	}
 	st.first = nil // it may be large, and the stream long
 
@@ -85,12 +79,22 @@ func (s *Server) write(c echo.Context, st carried) error {
 			return errors.Join(errDraining, send(appendRetry(nil, s.retry(), true)))
 		default:
 		}
-		due, err := st.feed.After(st.cursor)
+		if stream.More {
+			if err := next(ctx, stream); err != nil {
+				return err
+			}
+			if err := send(stream.Start); err != nil {
+				return err
+			}
+			stream.Start = nil
+			continue
+		}
+		due, err := stream.Feed.After(stream.Cursor)
 		if len(due) > 0 {
 			if err := send(due); err != nil {
 				return err
 			}
-			st.cursor += int64(len(due))
+			stream.Cursor += int64(len(due))
 			heartbeat.Reset(s.cfg.Heartbeat)
 			continue
 		}
@@ -101,7 +105,7 @@ func (s *Server) write(c echo.Context, st carried) error {
 			return err
 		}
 		select {
-		case <-st.feed.Changed(st.cursor):
+		case <-stream.Feed.Changed(stream.Cursor):
 		case <-heartbeat.C:
 			if err := send([]byte(heartbeatFrame)); err != nil {
 				return err
@@ -114,6 +118,19 @@ func (s *Server) write(c echo.Context, st carried) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// errNoNext is why a stream ends whose client has missed something that cannot be read now.
+var errNoNext = errors.New("what comes next cannot be read")
+
+// next has the stream make its next part.
+func next(ctx context.Context, stream *pubsub.Stream) error {
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	if err := stream.Next(ctx); err != nil {
+		return fmt.Errorf("%w: %w", errNoNext, err)
+	}
+	return nil
 }
 
 // sendBuffer is what the kernel keeps for a client that does not take it; behind that, the feed's limit counts. Left to

@@ -108,6 +108,7 @@ type viewer struct {
 	stream *pubsub.Stream
 	rest   string
 	cursor int64
+	parts  int // of what the stream started with
 	lastID string
 }
 
@@ -139,6 +140,13 @@ func (v *viewer) next() frame {
 				continue
 			}
 			return f
+		}
+		if v.stream.More {
+			if err := v.stream.Next(v.t.Context()); err != nil {
+				v.t.Fatal(err)
+			}
+			v.rest, v.cursor, v.parts = v.rest+string(v.stream.Start), v.stream.Cursor, v.parts+1
+			continue
 		}
 		due, err := v.stream.Feed.After(v.cursor)
 		if err != nil {

@@ -367,6 +367,7 @@ const (
 // replay returns what a stream gets before it goes live, and the position it has before the first of these events.
 // c.mu is held. If something is missing for that, it must be provided and replay called again.
 func (c *Channel) replay(s start) (p part, missing lack) {
+	p.tip = c.history.Tip
 	switch {
 	case !s.resume:
 		p.events = c.history.Last(s.replay)

@@ -27,16 +27,21 @@ type Stream struct {
 	Start  []byte // what to send before the feed's frames: the client's position, gap notices, replayed events
 	Feed   *Feed
 	Cursor int64 // of the first frame after Start
-	// Partial is true if Start does not lead to Cursor, because too much is stored: the stream must end after Start, and
-	// the client resumes by its last event id.
-	Partial bool
+	// More is true if Start does not lead to Cursor, because too much is stored: Next makes what follows it.
+	More bool
 	// Finished is true if the one channel of the stream has ended and the client has seen its last event.
 	Finished bool
 	// Fresh is true if the one channel of the stream has never had an event.
 	Fresh bool
 
-	close func()
+	broker *Broker
+	starts []start // by channel: where Start leads to
+	close  func()
 }
+
+// partBytes bounds Start, but for its last event: each stream has a copy of its own until the client has taken it, and
+// a herd must not fill the memory. One write takes it: a socket's buffer holds as much.
+const partBytes = 64 << 10
 
 // Close lets go of the feed. It may be called more than once, and does nothing to a feed that is not a broker's.
 func (s *Stream) Close() {
@@ -54,12 +59,23 @@ func (b *Broker) Open(ctx context.Context, r Request) (*Stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Stream{Feed: f, close: sync.OnceFunc(func() { b.release(f) })}
-	if err := b.start(ctx, s, r); err != nil {
+	s := &Stream{Feed: f, broker: b, close: sync.OnceFunc(func() { b.release(f) })}
+	if err := s.open(ctx, r); err != nil {
 		s.Close()
 		return nil, err
 	}
 	return s, nil
+}
+
+// Next replaces Start, Cursor and More by those of the next part, which follows what Start led to: events that were
+// published meanwhile are in it, so a client that is slower than its channel may never come to the feed. It is not safe
+// for concurrent use. After an error the stream must be closed; the client resumes by its last event id.
+func (s *Stream) Next(ctx context.Context) error {
+	for i, c := range s.Feed.channels {
+		s.starts[i].epoch, _ = c.unsynchronised()
+	}
+	_, err := s.advance(ctx)
+	return err
 }
 
 // acquire returns the feed of these channels, types and encoder, and counts one more stream on it.
@@ -164,8 +180,8 @@ func (b *Broker) release(f *Feed) {
 	}
 }
 
-// start finds the stream's place, and makes what leads there.
-func (b *Broker) start(ctx context.Context, s *Stream, r Request) error {
+// open finds the stream's place, and makes what leads there.
+func (s *Stream) open(ctx context.Context, r Request) error {
 	f := s.Feed
 	f.mu.Lock()
 	ready := f.ready
@@ -174,14 +190,25 @@ func (b *Broker) start(ctx context.Context, s *Stream, r Request) error {
 	case <-ready:
 	case <-ctx.Done():
 		return fmt.Errorf("channels are not subscribed yet: %w", ctx.Err())
-	case <-b.closed.Done():
+	case <-s.broker.closed.Done():
 		return errClosed
 	}
-	starts := f.starts(r)
+	s.starts = f.starts(r)
+	parts, err := s.advance(ctx)
+	if err == nil && len(parts) == 1 {
+		s.Fresh = parts[0].tip.Position.Offset == 0
+		s.Finished = parts[0].tip.Final && len(parts[0].events) == 0 && r.Resume
+	}
+	return err
+}
+
+// advance makes Start of what comes after starts, and moves these to where it leads. It returns what there was.
+func (s *Stream) advance(ctx context.Context) ([]part, error) {
+	f, b := s.Feed, s.broker
 	for {
 		for _, c := range f.channels {
 			if err := c.waitLive(ctx, nil); err != nil {
-				return fmt.Errorf("channel %q is being read: %w", c.name, err)
+				return nil, fmt.Errorf("channel %q is being read: %w", c.name, err)
 			}
 		}
 		lock(f.channels)
@@ -189,35 +216,33 @@ func (b *Broker) start(ctx context.Context, s *Stream, r Request) error {
 			unlock(f.channels)
 			continue
 		}
-		parts, short, missing := f.replay(starts)
+		parts, short, missing := f.replay(s.starts)
+		if missing == nothing {
+			s.Cursor = f.Head()
+		}
+		unlock(f.channels)
+
+		var err error
 		switch missing {
+		case nothing:
+			var at []store.Position
+			s.Start, at, s.More = f.encodeStart(parts, b.stats.Gaps.Add)
+			for i := range s.starts {
+				s.starts[i] = start{resume: true, at: at[i], known: true}
+			}
+			return parts, nil
 		case older:
-			unlock(f.channels)
-			stale, err := short.load(func() (store.History, error) { return b.history(ctx, short.name) })
+			var stale bool
+			stale, err = short.load(func() (store.History, error) { return b.history(ctx, short.name) })
 			if err == nil && stale {
 				err = b.verify(ctx, short)
 			}
-			if err != nil {
-				return err
-			}
-			continue
 		case verification:
-			unlock(f.channels)
-			if err := b.verify(ctx, short); err != nil {
-				return err
-			}
-			continue
+			err = b.verify(ctx, short)
 		}
-		s.Cursor = f.Head()
-		only := f.channels[0].history.Tip
-		unlock(f.channels)
-
-		if len(f.channels) == 1 {
-			s.Fresh = only.Position.Offset == 0
-			s.Finished = only.Final && len(parts[0].events) == 0 && r.Resume
+		if err != nil {
+			return nil, err
 		}
-		s.Start, s.Partial = f.encodeStart(parts, b.stats.Gaps.Add)
-		return nil
 	}
 }
 
@@ -245,6 +270,7 @@ type part struct {
 	from   store.Position // before events
 	events []store.Event
 	gap    store.Reason
+	tip    store.Tip // where the channel stands
 }
 
 // starts returns, per channel, where the client is.
@@ -271,19 +297,19 @@ func (f *Feed) replay(starts []start) (parts []part, short *Channel, missing lac
 
 // encodeStart makes the bytes a stream starts with: first the client's place (so that it resumes from there even if
 // it never gets an event), then gap notices, then the events of all channels in the order of their times. It stops when
-// it has as much as a feed keeps: every stream has a copy of its own until the client has taken it, and a herd must not
-// fill the memory.
-func (f *Feed) encodeStart(parts []part, countGaps func(int64) int64) (start []byte, partial bool) {
-	at := make([]store.Position, len(parts))
+// it has partBytes; at is where that leads to.
+func (f *Feed) encodeStart(parts []part, countGaps func(int64) int64) (start []byte, at []store.Position, more bool) {
+	at = make([]store.Position, len(parts))
+	events := make([][]store.Event, len(parts)) // still to come
 	size := 0
 	for i, p := range parts {
-		at[i] = p.from
+		at[i], events[i] = p.from, p.events
 		for _, e := range p.events {
 			size += len(e.Data) + overhead
 		}
 	}
 	id := store.AppendEventID(nil, f.names, at)
-	start = make([]byte, 0, min(size, f.limit)+256)
+	start = make([]byte, 0, min(size, partBytes)+256)
 	gaps := int64(0)
 	for i, p := range parts {
 		if p.gap != "" {
@@ -296,15 +322,15 @@ func (f *Feed) encodeStart(parts []part, countGaps func(int64) int64) (start []b
 	}
 	countGaps(gaps)
 	for {
-		i := earliest(parts)
+		i := earliest(events)
 		if i < 0 {
-			return start, false
+			return start, at, false
 		}
-		if len(start) >= f.limit {
-			return start, true
+		if len(start) >= partBytes {
+			return start, at, true
 		}
-		e := parts[i].events[0]
-		parts[i].events = parts[i].events[1:]
+		e := events[i][0]
+		events[i] = events[i][1:]
 		at[i] = e.Position
 		switch id = store.AppendEventID(id[:0], f.names, at); {
 		case wanted(f.types, e.Type):
@@ -315,11 +341,11 @@ func (f *Feed) encodeStart(parts []part, countGaps func(int64) int64) (start []b
 	}
 }
 
-// earliest returns the part whose next event is the oldest, or -1 if none has one.
-func earliest(parts []part) int {
+// earliest returns which list's first event is the oldest, or -1 if none has one.
+func earliest(events [][]store.Event) int {
 	first := -1
-	for i, p := range parts {
-		if len(p.events) > 0 && (first < 0 || p.events[0].Time < parts[first].events[0].Time) {
+	for i, list := range events {
+		if len(list) > 0 && (first < 0 || list[0].Time < events[first][0].Time) {
 			first = i
 		}
 	}
