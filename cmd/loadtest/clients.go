@@ -40,7 +40,8 @@ type clientLoop struct {
 	input   []byte // of the control pipe: the beginning of a line
 	buffer  []byte
 	clients []client
-	shared  *ledger // nil: a channel per client
+	shared  *ledger // nil: several channels
+	ledgers []*ledger
 
 	opening openOrder
 	addrs   []unix.Sockaddr
@@ -204,36 +205,47 @@ func (l *clientLoop) open(o openOrder) error {
 	}
 	if l.clients == nil {
 		l.clients = make([]client, o.Clients)
-		if !o.Own {
-			l.shared = &ledger{clients: int32(o.Clients)}
-		}
+		byChannel := make(map[int]*ledger)
 		for i := range l.clients {
 			c := &l.clients[i]
-			c.fd, c.number, c.ledger = -1, i, l.shared
-			if o.Own {
-				c.ledger = &ledger{clients: 1}
+			channel := channelOf(o, i)
+			c.fd, c.number, c.ledger = -1, i, byChannel[channel]
+			if c.ledger == nil {
+				c.ledger = &ledger{}
+				byChannel[channel] = c.ledger
+				l.ledgers = append(l.ledgers, c.ledger)
 			}
+			c.ledger.clients++
+		}
+		if o.Channels == 0 {
+			l.shared = l.ledgers[0]
 		}
 	}
 	l.opening, l.next, l.began, l.told = o, 0, time.Now(), false
 	return nil
 }
 
+// channelOf returns the channel of a process's i-th client.
+func channelOf(o openOrder, i int) int {
+	if o.Channels == 0 {
+		return sharedChannel
+	}
+	return (o.First + i) % o.Channels
+}
+
 // audit counts what is missing, and returns it with everything seen since the mark.
 func (l *clientLoop) audit(events int) (*audit, error) {
 	a := &audit{Faults: l.faults, Events: l.events, Bytes: l.bytes, Reads: l.reads}
+	cursors := make(map[*ledger][]int)
+	for i := range l.clients {
+		c := &l.clients[i]
+		cursors[c.ledger] = append(cursors[c.ledger], c.cursor)
+	}
+	for _, ledger := range l.ledgers {
+		ledger.audit(events, cursors[ledger], &a.Faults)
+	}
 	if l.shared != nil {
-		cursors := make([]int, len(l.clients))
-		for i := range l.clients {
-			cursors[i] = l.clients[i].cursor
-		}
-		l.shared.audit(events, cursors, &a.Faults)
 		a.Order = l.shared.sum()
-	} else {
-		for i := range l.clients {
-			c := &l.clients[i]
-			c.ledger.audit(events, []int{c.cursor}, &a.Faults)
-		}
 	}
 	var err error
 	if a.Latency, err = encodeHistogram(l.latency); err != nil {

@@ -131,8 +131,8 @@ func (l *clientLoop) request(c *client) error {
 	}
 	text := append(l.buffer[:0], "GET "...)
 	text = append(text, l.opening.Path...)
-	if l.opening.Own {
-		text = strconv.AppendInt(text, int64(l.opening.First+c.number), 10)
+	if channel := channelOf(l.opening, c.number); channel != sharedChannel {
+		text = strconv.AppendInt(text, int64(channel), 10)
 	}
 	// What a browser sends, so that reading it is not cheaper here than in use.
 	text = append(text, " HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\nCache-Control: no-cache\r\n"+

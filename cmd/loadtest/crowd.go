@@ -164,9 +164,9 @@ func (c *crowd) ask(ctx context.Context, o order, answer string) ([]note, error)
 
 // opening is how a crowd is to be opened.
 type opening struct {
-	own    bool    // a channel per client
-	resume bool    // with Last-Event-ID
-	rate   float64 // most per second; 0: no bound but the number under way
+	channels int     // that the clients are spread over; 0: all watch the shared one
+	resume   bool    // with Last-Event-ID
+	rate     float64 // most per second; 0: no bound but the number under way
 }
 
 // begin has all clients connect to a server; opened waits until they have.
@@ -174,11 +174,11 @@ func (c *crowd) begin(s *server, how opening) error {
 	n := float64(len(c.members))
 	return c.tell(func(i int, m *member) order {
 		path := s.path
-		if how.own {
+		if how.channels > 0 {
 			path += "-"
 		}
 		return order{Do: "open", Open: &openOrder{
-			Addrs: s.addrs, Path: path, Own: how.own, First: m.first, Clients: m.clients, Source: i,
+			Addrs: s.addrs, Path: path, Channels: how.channels, First: m.first, Clients: m.clients, Source: i,
 			Rate: how.rate / n, AtOnce: int(math.Ceil(openAtOnce / n)), Resume: how.resume,
 		}}
 	})

@@ -50,6 +50,7 @@
 //   - resume: the time from the first reconnect until every client has every event: those that were published while
 //     it was away, and those published while the others came back. Redis commands are INFO commandstats' growth from
 //     before the cut until then. Commands inside scripts count too, so one append is some ten of them.
+//     Clients are spread over one channel, and over a hundred: per channel the number is the same.
 //   - publishes/s: 64 connections, each waiting for its answer; raw PUBLISH pipelined, at most 512 under way between
 //     Redis and the one client that watches. Done is when the client has the last event, not when Redis has.
 //

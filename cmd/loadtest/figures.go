@@ -9,67 +9,69 @@ import (
 
 // Names of figures, as in the JSON. doc.go says how each is measured.
 const (
-	figCPU           = "cpu_us_per_delivery"
-	figKernelShare   = "kernel_percent"
-	figP50           = "latency_p50_ms"
-	figP99           = "latency_p99_ms"
-	figMax           = "latency_max_ms"
-	figDeliveries    = "deliveries_per_s"
-	figPerRead       = "events_per_read"
-	figBytes         = "bytes_per_event"
-	figRedisEvent    = "redis_us_per_event"
-	figClientCPU     = "client_us_per_delivery"
-	figMemory        = "pss_kib_per_stream"
-	figMemoryPeak    = "pss_peak_kib_per_stream"
-	figResident      = "rss_kib_per_stream"
-	figGoroutines    = "goroutines_per_stream"
-	figIdleCPU       = "idle_cpu_percent"
-	figSubscribes    = "redis_subscribe_commands"
-	figCaughtUp      = "caught_up_s"
-	figCPUResume     = "cpu_us_per_resume"
-	figRedisCommands = "redis_commands"
-	figConnects      = "connects_per_s"
-	figCPUConnect    = "cpu_us_per_connect"
-	figCPUDisconnect = "cpu_us_per_disconnect"
-	figOpenP50       = "open_p50_ms"
-	figOpenP99       = "open_p99_ms"
-	figPublishes     = "publishes_per_s"
-	figCPUPublish    = "cpu_us_per_publish"
-	figRedisPublish  = "redis_us_per_publish"
-	figAnswerP50     = "answer_p50_ms"
-	figAnswerP99     = "answer_p99_ms"
-	figElsewhere     = "elsewhere_percent"
-	figStolen        = "stolen_percent"
+	figCPU             = "cpu_us_per_delivery"
+	figKernelShare     = "kernel_percent"
+	figP50             = "latency_p50_ms"
+	figP99             = "latency_p99_ms"
+	figMax             = "latency_max_ms"
+	figDeliveries      = "deliveries_per_s"
+	figPerRead         = "events_per_read"
+	figBytes           = "bytes_per_event"
+	figRedisEvent      = "redis_us_per_event"
+	figClientCPU       = "client_us_per_delivery"
+	figMemory          = "pss_kib_per_stream"
+	figMemoryPeak      = "pss_peak_kib_per_stream"
+	figResident        = "rss_kib_per_stream"
+	figGoroutines      = "goroutines_per_stream"
+	figIdleCPU         = "idle_cpu_percent"
+	figSubscribes      = "redis_subscribe_commands"
+	figCaughtUp        = "caught_up_s"
+	figCPUResume       = "cpu_us_per_resume"
+	figRedisCommands   = "redis_commands"
+	figRedisPerChannel = "redis_commands_per_channel"
+	figConnects        = "connects_per_s"
+	figCPUConnect      = "cpu_us_per_connect"
+	figCPUDisconnect   = "cpu_us_per_disconnect"
+	figOpenP50         = "open_p50_ms"
+	figOpenP99         = "open_p99_ms"
+	figPublishes       = "publishes_per_s"
+	figCPUPublish      = "cpu_us_per_publish"
+	figRedisPublish    = "redis_us_per_publish"
+	figAnswerP50       = "answer_p50_ms"
+	figAnswerP99       = "answer_p99_ms"
+	figElsewhere       = "elsewhere_percent"
+	figStolen          = "stolen_percent"
 )
 
 // titles are the figures' columns in the tables.
 var titles = map[string]string{
-	figCPU:           "CPU µs/delivery",
-	figKernelShare:   "in kernel %",
-	figP50:           "p50 ms",
-	figP99:           "p99 ms",
-	figDeliveries:    "deliveries/s",
-	figPerRead:       "events/read",
-	figRedisEvent:    "Redis µs/event",
-	figMemory:        "PSS KiB/stream",
-	figMemoryPeak:    "at once KiB",
-	figResident:      "RSS KiB/stream",
-	figGoroutines:    "goroutines/stream",
-	figIdleCPU:       "idle CPU %",
-	figSubscribes:    "SUBSCRIBEs",
-	figCaughtUp:      "all caught up s",
-	figCPUResume:     "CPU µs/resume",
-	figRedisCommands: "Redis commands",
-	figConnects:      "streams/s",
-	figCPUConnect:    "CPU µs/connect",
-	figCPUDisconnect: "CPU µs/disconnect",
-	figOpenP50:       "open p50 ms",
-	figOpenP99:       "open p99 ms",
-	figPublishes:     "publishes/s",
-	figCPUPublish:    "CPU µs/publish",
-	figRedisPublish:  "Redis µs/publish",
-	figAnswerP50:     "answer p50 ms",
-	figAnswerP99:     "answer p99 ms",
+	figCPU:             "CPU µs/delivery",
+	figKernelShare:     "in kernel %",
+	figP50:             "p50 ms",
+	figP99:             "p99 ms",
+	figDeliveries:      "deliveries/s",
+	figPerRead:         "events/read",
+	figRedisEvent:      "Redis µs/event",
+	figMemory:          "PSS KiB/stream",
+	figMemoryPeak:      "at once KiB",
+	figResident:        "RSS KiB/stream",
+	figGoroutines:      "goroutines/stream",
+	figIdleCPU:         "idle CPU %",
+	figSubscribes:      "SUBSCRIBEs",
+	figCaughtUp:        "all caught up s",
+	figCPUResume:       "CPU µs/resume",
+	figRedisCommands:   "Redis commands",
+	figRedisPerChannel: "per channel",
+	figConnects:        "streams/s",
+	figCPUConnect:      "CPU µs/connect",
+	figCPUDisconnect:   "CPU µs/disconnect",
+	figOpenP50:         "open p50 ms",
+	figOpenP99:         "open p99 ms",
+	figPublishes:       "publishes/s",
+	figCPUPublish:      "CPU µs/publish",
+	figRedisPublish:    "Redis µs/publish",
+	figAnswerP50:       "answer p50 ms",
+	figAnswerP99:       "answer p99 ms",
 }
 
 // number writes a figure with three digits that count.

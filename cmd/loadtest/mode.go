@@ -19,6 +19,7 @@ type mode struct {
 type work struct {
 	label    string
 	clients  int
+	channels int // that the clients are spread over, in resume; 0: one
 	events   int // per channel, the measured ones
 	replicas int // of the gateway
 	servers  []string

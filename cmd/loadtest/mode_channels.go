@@ -28,7 +28,7 @@ func runChannels(ctx context.Context, r *rig) error {
 	if err != nil {
 		return err
 	}
-	if err := r.openAndWeigh(ctx, opening{own: true, rate: openRate}); err != nil {
+	if err := r.openAndWeigh(ctx, opening{channels: r.w.clients, rate: openRate}); err != nil {
 		return err
 	}
 	after, err := r.commands(ctx)

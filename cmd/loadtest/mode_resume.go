@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"time"
 )
 
@@ -19,13 +20,22 @@ func resumeMode() mode {
 		name:  "resume",
 		about: "all clients are cut at once, and come back with their Last-Event-ID",
 		works: func(o options) []work {
-			return []work{{
-				clients: o.size(15_000), events: eventsBefore + eventsAway + eventsDuring, replicas: 1,
-				servers: []string{gatewayServer},
-			}}
+			var all []work
+			for _, channels := range []int{1, 100} {
+				clients := o.size(15_000)
+				w := work{
+					label: "1 channel", clients: clients, channels: min(channels, clients),
+					events: eventsBefore + eventsAway + eventsDuring, replicas: 1, servers: []string{gatewayServer},
+				}
+				if channels > 1 {
+					w.label = fmt.Sprintf("%d channels", channels)
+				}
+				all = append(all, w)
+			}
+			return all
 		},
 		run:     runResume,
-		columns: []string{figCaughtUp, figConnects, figCPUResume, figRedisCommands, figOpenP50, figOpenP99},
+		columns: []string{figCaughtUp, figConnects, figCPUResume, figRedisCommands, figRedisPerChannel, figOpenP50, figOpenP99},
 	}
 }
 
@@ -34,10 +44,13 @@ func runResume(ctx context.Context, r *rig) error {
 	if err := r.start(ctx); err != nil {
 		return err
 	}
-	if err := r.open(ctx, opening{rate: openRate}); err != nil {
+	if err := r.open(ctx, opening{channels: r.w.channels, rate: openRate}); err != nil {
 		return err
 	}
-	if err := r.publish(ctx, eventsBefore, 1); err != nil {
+	if err := r.publishBlind(ctx, eventsBefore); err != nil {
+		return err
+	}
+	if err := r.awaitTotal(ctx); err != nil {
 		return err
 	}
 	if err := r.crowd.mark(ctx); err != nil {
@@ -58,7 +71,7 @@ func runResume(ctx context.Context, r *rig) error {
 		}
 		began := time.Now()
 		defer func() { back = time.Since(began) }()
-		if err := r.crowd.begin(r.server, opening{resume: true}); err != nil {
+		if err := r.crowd.begin(r.server, opening{channels: r.w.channels, resume: true}); err != nil {
 			return err
 		}
 		for i := range eventsDuring {
@@ -70,7 +83,7 @@ func runResume(ctx context.Context, r *rig) error {
 				return err
 			}
 		}
-		return r.awaitAll(ctx, r.published)
+		return r.awaitTotal(ctx)
 	})
 	if err != nil {
 		return err
@@ -84,6 +97,7 @@ func runResume(ctx context.Context, r *rig) error {
 	}
 	r.redis = since(after, before)
 	r.figures[figRedisCommands] = float64(sum(r.redis))
+	r.figures[figRedisPerChannel] = float64(sum(r.redis)) / float64(r.w.channels)
 	r.figures[figCaughtUp] = back.Seconds()
 	r.figures[figConnects] = float64(r.w.clients) / back.Seconds()
 	r.figures[figCPUResume] = microseconds(span.server.total) / float64(r.w.clients)
@@ -91,13 +105,20 @@ func runResume(ctx context.Context, r *rig) error {
 	return r.judge(ctx)
 }
 
-// publishBlind publishes n events without waiting for them to arrive.
+// publishBlind publishes n events to each channel without waiting for them to arrive.
 func (r *rig) publishBlind(ctx context.Context, n int) error {
 	for range n {
-		if err := r.publisher.publish(ctx, sharedChannel, r.published); err != nil {
-			return err
+		for channel := range r.w.channels {
+			if err := r.publisher.publish(ctx, channel, r.published); err != nil {
+				return err
+			}
 		}
 		r.published++
 	}
 	return nil
+}
+
+// awaitTotal waits until every client has had all events of its channel.
+func (r *rig) awaitTotal(ctx context.Context) error {
+	return r.crowd.await(ctx, func(s seen) bool { return s.total >= int64(r.published)*int64(r.w.clients) })
 }

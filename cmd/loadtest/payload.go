@@ -13,7 +13,7 @@ const (
 	mostBytes  = 16 << 10
 )
 
-// sharedChannel is the channel number of the one channel that all clients watch. Others are one client's own.
+// sharedChannel is the channel number of the one channel that all clients watch. Others are numbered from 0.
 const sharedChannel = -1
 
 // channelName returns the name of a channel.

@@ -16,15 +16,16 @@ type order struct {
 
 // openOrder has a process open its clients. They go on where they were if they have been open before.
 type openOrder struct {
-	Addrs   []string `json:"addrs"` // of the servers, taken in turns
-	Path    string   `json:"path"`  // of the stream; with Own, the client's number is appended
-	Own     bool     `json:"own"`   // a channel per client
-	First   int      `json:"first"` // number of the first client
-	Clients int      `json:"clients"`
-	Source  int      `json:"source"`  // the process's number: its clients come from 127.0.(1+Source).x
-	Rate    float64  `json:"rate"`    // most opened per second; 0: no bound
-	AtOnce  int      `json:"at_once"` // most under way
-	Resume  bool     `json:"resume"`  // send the Last-Event-ID
+	Addrs []string `json:"addrs"` // of the servers, taken in turns
+	Path  string   `json:"path"`  // of the stream; with Channels, the channel's number is appended
+	// Channels is how many channels the clients are spread over, by their numbers; 0: all watch the shared one.
+	Channels int     `json:"channels"`
+	First    int     `json:"first"` // number of the first client
+	Clients  int     `json:"clients"`
+	Source   int     `json:"source"`  // the process's number: its clients come from 127.0.(1+Source).x
+	Rate     float64 `json:"rate"`    // most opened per second; 0: no bound
+	AtOnce   int     `json:"at_once"` // most under way
+	Resume   bool    `json:"resume"`  // send the Last-Event-ID
 }
 
 // note is one line from a client process.
@@ -44,7 +45,7 @@ type audit struct {
 	Events  int64  `json:"events"`
 	Bytes   int64  `json:"bytes"`   // read, with HTTP's own
 	Reads   int64  `json:"reads"`   // calls of read(2): how well the server coalesces
-	Order   uint64 `json:"order"`   // sum of the shared channel's ledger
+	Order   uint64 `json:"order"`   // sum of the shared channel's ledger; 0: there are several channels
 	Latency []byte `json:"latency"` // histograms, encoded
 	Opening []byte `json:"opening"`
 }

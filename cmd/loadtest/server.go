@@ -22,7 +22,7 @@ const (
 type server struct {
 	name  string
 	addrs []string
-	path  string       // of the shared stream; for a client's own channel "-" and its number follow
+	path  string       // of the shared stream; for another channel "-" and its number follow
 	procs []*proc      // whose processor time and memory are the server's
 	redis *redisServer // nil: it has none
 
