@@ -15,7 +15,11 @@
 // The first frame of a stream has the client's position and no data. EventSource takes the id from it (WHATWG HTML,
 // section 9.2.6), so a client that loses its connection before the first event resumes too.
 //
-// Streams are written by one goroutine each, which waits for its feed; a feed's frames are encoded once and shared.
+// A stream is a cursor into a feed, whose frames are encoded once and shared. On Linux plain HTTP/1.1 streams are written
+// by a few loops, one per processor, straight to their sockets (loop_linux.go): no goroutine, no buffer, no timer of their
+// own. net/http and net let go of the connection after the request (some 10 KiB and two goroutines). Everything else
+// (HTTP/2, TLS, other systems, GATEWAY_WRITER=goroutine) is written by the handler's goroutine (writer.go). Both go
+// through the same tests.
 //
 // echo stays in this package. Handlers parse, call the store or the broker, and answer; nothing below knows HTTP.
 package gateway

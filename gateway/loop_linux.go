@@ -111,9 +111,13 @@ func newLoop(heartbeat time.Duration, retry func() time.Duration) (*loop, error)
 		wake: make(chan struct{}, 1), groups: make(map[*pubsub.Feed]*group),
 		wheel: newWheel(heartbeat, time.Now()),
 	}
+	return l, nil
+}
+
+// start has the loop work; close ends that.
+func (l *loop) start() {
 	l.work.Go(l.flusher)
 	l.work.Go(l.poller)
-	return l, nil
 }
 
 // add takes a stream over.

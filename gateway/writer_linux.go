@@ -38,6 +38,7 @@ func (s *Server) startLoops() (*loops, error) {
 			ls.close()
 			return nil, fmt.Errorf("start a writer loop: %w", err)
 		}
+		l.start()
 		ls.all = append(ls.all, l)
 	}
 	return ls, nil

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -53,6 +54,7 @@ type Broker struct {
 	mu       sync.Mutex
 	channels map[string]*Channel // guarded by mu
 	feeds    map[string][]*Feed  // by names and types; guarded by mu
+	held     atomic.Int64        // bytes that all feeds keep
 
 	staleMu sync.Mutex
 	stale   []*Channel    // to be synchronised; guarded by staleMu

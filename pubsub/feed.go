@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sluice/store"
@@ -36,6 +37,13 @@ const (
 	overhead      = 96 // bytes of a frame beyond its event's data, more or less
 )
 
+// Bounds of all feeds of a broker together. Beyond it feeds keep no more than scarceBytes each: whoever asks for very many
+// different sets of channels and types must not fill the memory. Streams are closed sooner then, and resume.
+const (
+	plentyBytes = 256 << 20
+	scarceBytes = 64 << 10
+)
+
 // keepFor is how long a feed keeps frames: a stream that has not taken a frame by then is too slow.
 const keepFor = 30 * time.Second
 
@@ -53,7 +61,8 @@ type chunk struct {
 // Feed is a log of encoded frames for one set of channels and one filter. All streams that ask for the same share it,
 // each with a cursor into it.
 //
-// A Feed is safe for concurrent use. It keeps the newest limit bytes, for at most keepFor; older ones are gone, and a
+// A Feed is safe for concurrent use. It keeps the newest limit bytes (fewer, if all feeds together are very large), for
+// at most keepFor; older ones are gone, and a
 // stream still behind them gets ErrTooSlow.
 type Feed struct {
 	channels []*Channel
@@ -61,6 +70,7 @@ type Feed struct {
 	types    []string // sorted; empty: all
 	encoder  Encoder
 	limit    int
+	held     *atomic.Int64 // bytes of all feeds together; nil: of none but this
 
 	mu      sync.Mutex
 	at      []store.Position // delivered, by channel; guarded by mu
@@ -224,15 +234,27 @@ func (f *Feed) room(size int) *chunk {
 		want = min(2*cap(f.chunks[n-1].bytes), largestChunk)
 	}
 	f.chunks = append(f.chunks, chunk{start: f.head, bytes: make([]byte, 0, max(want, size))})
-	f.size += cap(f.chunks[len(f.chunks)-1].bytes)
+	f.resize(cap(f.chunks[len(f.chunks)-1].bytes))
 	return &f.chunks[len(f.chunks)-1]
+}
+
+// resize notes that chunks have grown by n bytes; f.mu is held.
+func (f *Feed) resize(n int) {
+	f.size += n
+	if f.held != nil {
+		f.held.Add(int64(n))
+	}
 }
 
 // grown notes that the newest chunk c has grown, and drops what is too old; f.mu is held.
 func (f *Feed) grown(c *chunk) {
 	f.head = c.start + int64(len(c.bytes))
 	c.last = time.Now()
-	for f.size > f.limit && len(f.chunks) > 1 {
+	limit := f.limit
+	if f.held != nil && f.held.Load() > plentyBytes {
+		limit = min(limit, scarceBytes)
+	}
+	for f.size > limit && len(f.chunks) > 1 {
 		f.drop()
 	}
 	f.tell()
@@ -240,7 +262,7 @@ func (f *Feed) grown(c *chunk) {
 
 // drop removes the oldest chunk; f.mu is held.
 func (f *Feed) drop() {
-	f.size -= cap(f.chunks[0].bytes)
+	f.resize(-cap(f.chunks[0].bytes))
 	f.chunks[0] = chunk{} // so that the memory goes before the array does
 	f.chunks = f.chunks[1:]
 	f.tail = f.head
@@ -270,6 +292,15 @@ func (f *Feed) sweep(now time.Time) (more bool) {
 		f.drop()
 	}
 	return len(f.chunks) > 0
+}
+
+// discard drops everything: nobody reads the feed any more.
+func (f *Feed) discard() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for len(f.chunks) > 0 {
+		f.drop()
+	}
 }
 
 // wanted reports whether a filter lets events of a type through.

@@ -94,7 +94,7 @@ func (b *Broker) acquire(names, types []string, encoder Encoder) (*Feed, error) 
 	}
 	f := &Feed{
 		gone:  make(chan struct{}),
-		names: names, types: types, encoder: encoder, limit: b.cfg.FeedBytes, streams: 1,
+		names: names, types: types, encoder: encoder, limit: b.cfg.FeedBytes, held: &b.held, streams: 1,
 		at: make([]store.Position, len(names)), ready: make(chan struct{}),
 	}
 	for _, name := range names {
@@ -171,6 +171,7 @@ func (b *Broker) release(f *Feed) {
 		}
 		c.mu.Unlock()
 	}
+	f.discard()
 	now := time.Now()
 	b.mu.Lock()
 	defer b.mu.Unlock()

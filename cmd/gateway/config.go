@@ -36,7 +36,7 @@ type Config struct {
 	Heartbeat       time.Duration `default:"30s" desc:"silence after which a stream gets a comment"`
 	Retry           time.Duration `default:"3s" desc:"reconnection time told to clients; each gets between half and one and a half of it"`
 	DrainTime       time.Duration `split_words:"true" default:"10s" desc:"time over which streams are closed when the gateway stops; with the embedded Redis they are closed at once"`
-	FeedBytes       int           `split_words:"true" default:"1048576" desc:"bytes of frames kept for streams that are behind; one further behind is closed and resumes"`
+	FeedBytes       int           `split_words:"true" default:"1048576" desc:"bytes of frames that streams on the same channels share; one further behind is closed and resumes. Above 256 MiB in all, 64 KiB each"`
 	AdmitRate       int           `split_words:"true" default:"0" desc:"new streams per second; the surplus waits or is told to come back; 0: no limit"`
 	CORSOrigins     []string      `split_words:"true" desc:"origins, separated by commas, whose pages may use the gateway"`
 	Writer          string        `default:"auto" desc:"how streams are written: epoll (Linux), goroutine (one each), or auto: epoll where possible"`

@@ -1,0 +1,45 @@
+package pubsub
+
+import (
+	"bytes"
+	"sync/atomic"
+	"testing"
+)
+
+func TestFeedsThatAreVeryLargeTogetherKeepLittleEach(t *testing.T) {
+	var held atomic.Int64
+	frame := bytes.Repeat([]byte("x"), 1000)
+	fill := func() *Feed {
+		f := &Feed{limit: 1 << 20, held: &held}
+		for range 2000 {
+			f.Write(frame)
+		}
+		return f
+	}
+	kept := func(f *Feed) int64 { return f.head - f.tail }
+	var feeds []*Feed
+	feeds = append(feeds, fill())
+	if n := kept(feeds[0]); n < 900<<10 {
+		t.Fatalf("a feed by itself keeps %d bytes", n)
+	}
+	const many = 600 // far more than fit
+	for len(feeds) < many {
+		feeds = append(feeds, fill())
+	}
+	if n := kept(feeds[many-1]); n < scarceBytes/2 || n > scarceBytes {
+		t.Errorf("the last feed keeps %d bytes", n)
+	}
+	if n := held.Load(); n > plentyBytes+many*scarceBytes {
+		t.Errorf("%d feeds keep %d bytes", many, n)
+	}
+	feeds[0].Write(frame) // a feed that was there before gives its share when it is written to
+	if n := kept(feeds[0]); n > scarceBytes {
+		t.Errorf("an older feed keeps %d bytes", n)
+	}
+	for _, f := range feeds {
+		f.discard()
+	}
+	if n := held.Load(); n != 0 {
+		t.Errorf("no feed is left, and %d bytes are held", n)
+	}
+}
