@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"unicode/utf8"
 )
@@ -19,12 +18,8 @@ func DecodeObject(text []byte, v any) error {
 	if !utf8.Valid(text) {
 		return invalid("invalid_json", "The text is not valid UTF-8")
 	}
-	d := json.NewDecoder(bytes.NewReader(text))
-	err := d.Decode(v)
+	err := json.Unmarshal(text, v)
 	if err == nil {
-		if _, more := d.Token(); !errors.Is(more, io.EOF) {
-			return invalid("invalid_json", "There is more than one JSON value")
-		}
 		return nil
 	}
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
@@ -32,6 +27,10 @@ func DecodeObject(text []byte, v any) error {
 			return invalid("invalid_json", "A JSON object is expected, not a "+wrong.Value)
 		}
 		return invalid("invalid_field", fmt.Sprintf("%s cannot be a %s", wrong.Field, wrong.Value), wrong.Field)
+	}
+	var first json.RawMessage
+	if json.NewDecoder(bytes.NewReader(text)).Decode(&first) == nil {
+		return invalid("invalid_json", "There is more than one JSON value")
 	}
 	return invalid("invalid_json", "The text is not valid JSON")
 }
