@@ -146,7 +146,10 @@ func (r *run) roam(ctx context.Context, c *client) {
 	own := newDice(r.options.seed, c.name)
 	for r.wait(ctx, own.between(r.whole()/8, r.whole()/3)) {
 		var away time.Duration
-		if own.draw(2) == 0 {
+		switch long := own.draw(2) == 0; {
+		case long && r.scenario.trims: // until more was published than is kept
+			away = own.between(r.whole()/3, r.whole()/2)
+		case long:
 			away = own.between(0, r.whole()/3)
 		}
 		c.disconnect(away)

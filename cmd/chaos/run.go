@@ -96,7 +96,7 @@ func runScenario(ctx context.Context, s scenario, o options, gateway, dir string
 	defer r.close()
 	r.plan.settings = slices.Concat(o.settings, r.plan.settings) // the scenario's own win
 	if s.trims {                                                 // a tenth of the load is kept, about
-		r.rules.Trim = max(50, int(o.rate*o.seconds/10)/len(r.channels))
+		r.rules.Trim = max(20, int(o.rate*o.seconds/10)/len(r.channels))
 		r.plan.settings = append(r.plan.settings, fmt.Sprintf("GATEWAY_HISTORY_SIZE=%d", r.rules.Trim))
 	}
 	if err := startCluster(ctx, r.cluster, o.replicas); err != nil {
