@@ -46,7 +46,7 @@ func BenchmarkFlush(b *testing.B) {
 			for b.Loop() {
 				feed.Write(frame)
 				l.mu.Lock()
-				l.flushGroup(group)
+				l.flushGroup(group, &round{now: time.Now()})
 				l.mu.Unlock()
 				l.grown = l.grown[:0] // nobody else looks: the loop was not started
 				if unread++; unread == 64 {

@@ -410,3 +410,45 @@ func TestASurplusOfStreamsIsAdmittedSlowly(t *testing.T) {
 		}
 	})
 }
+
+// The next part of what the client has missed cannot be read, as Redis is away; that must not hold the end up.
+func TestAStreamThatWaitsForItsNextPartIsDrainedLikeOthers(t *testing.T) {
+	cfg := gateway.Config{DrainTime: 2 * time.Second, Heartbeat: 3 * time.Second, MaxBodyBytes: 65536}
+	serve(t, cfg, func(t *testing.T, s *site) {
+		for range 5 {
+			s.publish("orders", `"`+strings.Repeat("x", 30_000)+`"`)
+		}
+		resp, err := s.front.client.Do(s.request(t.Context(), http.MethodGet, "/api/sse/channels/orders?replay=5", ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if _, err := resp.Body.Read(make([]byte, 1024)); err != nil { // and no more: the pipe has no buffer
+			t.Fatal(err)
+		}
+		s.back.cut()
+		defer s.back.mend()
+		s.until("the gateway to notice", func() bool { return s.get("/readyz").Status == http.StatusServiceUnavailable })
+		var text []byte
+		read := make(chan struct{})
+		go func() {
+			defer close(read)
+			text, _ = io.ReadAll(resp.Body)
+		}()
+		time.Sleep(4 * time.Second) // of the bubble
+		began := time.Now()
+		if err := s.stop(); err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+		if took := time.Since(began); took > cfg.DrainTime {
+			t.Errorf("Shutdown took %v", took)
+		}
+		<-read
+		if !strings.Contains(string(text), ": heartbeat\n\n") {
+			t.Error("the stream had no heartbeat while it waited")
+		}
+		if !regexp.MustCompile(`\n\nretry: \d+\n\n$`).Match(text) {
+			t.Errorf("the stream ends with %q", text[max(0, len(text)-60):])
+		}
+	})
+}

@@ -73,8 +73,10 @@ func appendEnvelope(dst []byte, e store.Event) []byte {
 }
 
 func appendGap(dst, id []byte, channel string, reason store.Reason) []byte {
-	dst = append(append(dst, "id: "...), id...)
-	dst = append(append(dst, "\nevent: gap\ndata: {\"channel\":\""...), channel...)
+	if id != nil {
+		dst = append(append(append(dst, "id: "...), id...), '\n')
+	}
+	dst = append(append(dst, "event: gap\ndata: {\"channel\":\""...), channel...)
 	return append(append(append(dst, `","reason":"`...), reason...), "\"}\n\n"...)
 }
 

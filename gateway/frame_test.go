@@ -68,6 +68,11 @@ func TestFramesAreExactlyTheseBytes(t *testing.T) {
 			string(envelopeEncoder{}.Gap(nil, []byte("mAAAA"), "orders", store.Unknown)),
 			"id: mAAAA\nevent: gap\ndata: {\"channel\":\"orders\",\"reason\":\"unknown\"}\n\n",
 		},
+		{
+			"a gap notice that says nothing of the client's place",
+			string(envelopeEncoder{}.Gap(nil, nil, "orders", store.Trimmed)),
+			"event: gap\ndata: {\"channel\":\"orders\",\"reason\":\"trimmed\"}\n\n",
+		},
 		{"a position", string(plainEncoder{}.Position(nil, id)), "id: 7-000000000g\n\n"},
 		{"a position of several channels", string(envelopeEncoder{}.Position(nil, []byte("mAAAA"))), "id: mAAAA\n\n"},
 		{"a reconnection time", string(appendRetry(nil, 1500*time.Millisecond, false)), "retry: 1500\n"},

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -20,7 +19,6 @@ const (
 	clientBytes   = 16 << 10 // that a client may send after its request; none has a reason to
 	stalledAfter  = 30 * time.Second
 	eventsAtOnce  = 256
-	writesAtOnce  = 64 // then others have a turn; some 500 µs
 	wheelInterval = time.Second
 )
 
@@ -30,8 +28,8 @@ var (
 	errLoopClosed  = errors.New("writer loop closed")
 )
 
-// loop carries streams on raw sockets. Two goroutines work on them, one at a time: flusher wakes up when a feed has
-// grown or time has come, poller when a socket has news. A stream itself has neither goroutine nor buffer; it is a
+// loop carries streams on raw sockets. Two goroutines work on them, one at a time: flusher (flush_linux.go) wakes up when
+// a feed has grown or time has come, poller when a socket has news. A stream itself has neither goroutine nor buffer; it is a
 // cursor into its feed.
 type loop struct {
 	heartbeat time.Duration
@@ -43,21 +41,24 @@ type loop struct {
 	// a feed's or mu is taken.
 	grownMu sync.Mutex
 	grown   []*group
-	wake    chan struct{} // 1: grown is not empty, or the times have changed
+	waited  []waited      // news of what await waits for
+	wake    chan struct{} // 1: one of these is not empty, or the times have changed
 
-	mu     sync.Mutex
-	slots  []slot                  // sockets by number; guarded by mu
-	free   []int32                 // numbers without a socket; guarded by mu
-	groups map[*pubsub.Feed]*group // guarded by mu
-	wheel  wheel                   // guarded by mu
-	ends   endings                 // guarded by mu
-	closed bool                    // guarded by mu
+	mu      sync.Mutex
+	slots   []slot                  // sockets by number; guarded by mu
+	free    []int32                 // numbers without a socket; guarded by mu
+	groups  map[*pubsub.Feed]*group // guarded by mu
+	wheel   wheel                   // guarded by mu
+	ends    endings                 // guarded by mu
+	noTurns time.Time               // until then; flusher's
+	behind  []place                 // sockets whose stream has more to start with; guarded by mu
+	closed  bool                    // guarded by mu
 	// Once the server drains, a stream that was on its way here gets its end right away; both guarded by mu.
 	draining  bool
 	drainTime time.Duration
 
 	work   sync.WaitGroup
-	ctx    context.Context // of what work waits for
+	ctx    context.Context // of what await waits for
 	cancel context.CancelFunc
 }
 
@@ -67,6 +68,9 @@ type slot struct {
 	generation int32
 	sock       *socket
 }
+
+// place is where a socket was: it may be gone, and another one there.
+type place struct{ slot, generation int32 }
 
 // group is all sockets of a loop on one feed.
 type group struct {
@@ -86,7 +90,7 @@ type socket struct {
 	received  int32 // bytes the client has sent
 	full      bool  // the kernel's buffer is; EPOLLOUT brings us back
 	ending    bool  // stands in loop.ends
-	fetching  bool  // its next part is being made
+	behind    bool  // stands in loop.behind, or await waits for it
 	group     *group
 	stream    *pubsub.Stream // while there is more of its start to come; else nil
 	cursor    int64
@@ -190,7 +194,7 @@ func (l *loop) nudge() {
 	}
 }
 
-// flusher writes what feeds have got, heartbeats, and ends what shall end.
+// flusher writes what feeds have got, what streams start with, heartbeats, and ends what shall end.
 func (l *loop) flusher() {
 	timer := time.NewTimer(wheelInterval)
 	defer timer.Stop()
@@ -200,8 +204,8 @@ func (l *loop) flusher() {
 		case <-timer.C:
 		}
 		l.grownMu.Lock()
-		grown := l.grown
-		l.grown = nil
+		grown, news := l.grown, l.waited
+		l.grown, l.waited = nil, nil
 		l.grownMu.Unlock()
 
 		l.mu.Lock()
@@ -209,9 +213,11 @@ func (l *loop) flusher() {
 			l.mu.Unlock()
 			return
 		}
+		r := round{now: time.Now()}
 		for _, g := range grown {
-			l.flushGroup(g)
+			l.flushGroup(g, &r)
 		}
+		l.leadOn(news, &r)
 		now := time.Now()
 		l.wheel.turn(now, func(k *socket) (again time.Time, stays bool) { return l.quiet(k, now) })
 		l.endDue(now)
@@ -222,135 +228,6 @@ func (l *loop) flusher() {
 		l.mu.Unlock()
 		timer.Reset(time.Until(next))
 	}
-}
-
-// flushGroup writes what a feed has got to all its sockets; l.mu is held, but not all the time.
-//
-// Tens of thousands of writes take a large part of a second, and RawSyscall hides them from Go's scheduler. So every now
-// and then everybody else has a turn: whoever waits for the lock, goroutines that wait for a processor (one reads the
-// next events from Redis), and other processes (on a small machine nginx waits to read what was just written). Where
-// nobody waits it costs nothing that can be measured. "go run ./cmd/loadtest -mode paced" on two cores, over the floor's,
-// medians of six turns: latency p50 1.18, p99 0.92, CPU 1.04; without turns for others 1.60, 0.99 and 1.14; after every
-// 16 writes 1.21, 1.02 and 1.17.
-func (l *loop) flushGroup(g *group) {
-	g.queued.Store(false) // before the feed is read: what comes from now on queues the group again
-	due := nothingDue
-	now := time.Now()
-	// Backwards, as flush may take the socket out. Then, or while others have the lock, the last socket takes its place:
-	// one that was flushed already, or has just come, flushed as well.
-	for i := len(g.socks) - 1; i >= 0; i-- {
-		l.flush(g.socks[i], now, &due)
-		if i%writesAtOnce != 0 || i == 0 {
-			continue
-		}
-		l.mu.Unlock()
-		runtime.Gosched()
-		yieldThread()
-		l.mu.Lock()
-		now = time.Now()
-		i = min(i, len(g.socks)) // the next is the one before
-	}
-}
-
-// ready is what was due to the last socket that was flushed. Most sockets of a group stand at the same place, and the
-// feed is asked once for all of them.
-type ready struct {
-	cursor int64  // of frames
-	frames []byte // due at cursor
-	none   int64  // a cursor with nothing due
-}
-
-var nothingDue = ready{cursor: -1, none: -1} // nor asked for
-
-func (r *ready) after(feed *pubsub.Feed, cursor int64) ([]byte, error) {
-	switch cursor {
-	case r.cursor:
-		return r.frames, nil
-	case r.none:
-		return nil, nil
-	}
-	frames, err := feed.After(cursor)
-	switch {
-	case len(frames) > 0:
-		r.cursor, r.frames = cursor, frames
-	case err == nil:
-		r.none = cursor
-	}
-	return frames, err
-}
-
-// flush writes everything that is due to a socket, unless it is full; l.mu is held. The socket may be ended by it.
-func (l *loop) flush(k *socket, now time.Time, due *ready) {
-	for !k.full && !k.fetching {
-		frames, err := k.first, error(nil)
-		switch {
-		case len(frames) > 0:
-		case k.stream != nil:
-			l.fetch(k)
-			return
-		default:
-			frames, err = due.after(k.group.feed, k.cursor)
-		}
-		switch {
-		case errors.Is(err, pubsub.ErrEnded):
-			l.endAt(k, now.Add(endDelay), err)
-			return
-		case err != nil:
-			l.end(k, err)
-			return
-		case len(frames) == 0:
-			return
-		}
-		n, err := write1(int(k.fd), frames)
-		if n > 0 || !k.full {
-			k.lastWrite = now.UnixNano()
-		}
-		if len(k.first) > 0 {
-			if k.first = k.first[n:]; len(k.first) == 0 {
-				k.first = nil
-			}
-		} else {
-			k.cursor += int64(n)
-		}
-		switch {
-		case err == syscall.EAGAIN:
-			k.full = true
-		case err != nil:
-			l.end(k, err)
-			return
-		}
-	}
-}
-
-// fetch has the next part of a stream's start made, by a goroutine as that may take until Redis has answered. l.mu is
-// held.
-func (l *loop) fetch(k *socket) {
-	k.fetching = true
-	generation := l.slots[k.slot].generation
-	l.work.Go(func() {
-		err := next(l.ctx, k.stream)
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if l.at(k.slot, generation) != k {
-			return
-		}
-		if err != nil {
-			l.end(k, err)
-			return
-		}
-		k.fetching = false
-		k.first, k.stream.Start, k.cursor = k.stream.Start, nil, k.stream.Cursor
-		if !k.stream.More {
-			k.stream = nil
-		}
-		l.flushOne(k, time.Now())
-	})
-}
-
-// flushOne is flush for a socket by itself; l.mu is held.
-func (l *loop) flushOne(k *socket, now time.Time) {
-	due := nothingDue
-	l.flush(k, now, &due)
 }
 
 // quiet looks at a socket whose time on the wheel has come: it gets a heartbeat if it has had nothing for long, and is

@@ -190,9 +190,13 @@ func (s *Server) stream(c echo.Context, open func(context.Context) (*pubsub.Stre
 		return s.comeBack(c, errDraining)
 	}
 	s.metrics.opened.Inc()
+	path := c.Path() // echo's context is another request's by then
 	done := func(reason error) {
 		st.Close()
 		release()
+		if errors.Is(reason, errNoNext) {
+			s.log.Warn("stream ended", "path", path, "error", reason)
+		}
 		s.metrics.closed.WithLabelValues(closeReason(reason)).Inc()
 		s.streams.close()
 	}

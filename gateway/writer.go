@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -68,7 +69,9 @@ func (s *Server) write(c echo.Context, st carried) error {
 
 	heartbeat := time.NewTimer(s.cfg.Heartbeat)
 	defer heartbeat.Stop()
-	var end <-chan time.Time // set while the server drains
+	var end <-chan time.Time  // set while the server drains
+	var waiting <-chan error  // set while the stream's next part cannot be made yet
+	var grown <-chan struct{} // set while the stream waits for its feed
 	drain := s.drain.Done()
 	for {
 		select { // also while the stream is always a little behind
@@ -79,33 +82,38 @@ func (s *Server) write(c echo.Context, st carried) error {
 			return errors.Join(errDraining, send(appendRetry(nil, s.retry(), true)))
 		default:
 		}
-		if stream.More {
-			if err := next(ctx, stream); err != nil {
+		var due []byte
+		switch {
+		case waiting != nil:
+		case !stream.More:
+			var err error
+			if due, err = stream.Feed.After(stream.Cursor); errors.Is(err, pubsub.ErrEnded) {
+				return errors.Join(err, sleep(ctx, endDelay))
+			} else if err != nil {
 				return err
 			}
-			if err := send(stream.Start); err != nil {
-				return err
-			}
-			stream.Start = nil
-			continue
+			stream.Cursor += int64(len(due))
+			grown = stream.Feed.Changed(stream.Cursor)
+		case stream.Next():
+			due, stream.Start = stream.Start, nil
+		default:
+			result := make(chan error, 1)
+			go func() { result <- waitForNext(ctx, stream) }()
+			waiting = result
 		}
-		due, err := stream.Feed.After(stream.Cursor)
 		if len(due) > 0 {
 			if err := send(due); err != nil {
 				return err
 			}
-			stream.Cursor += int64(len(due))
 			heartbeat.Reset(s.cfg.Heartbeat)
 			continue
 		}
-		if errors.Is(err, pubsub.ErrEnded) {
-			return errors.Join(err, sleep(ctx, endDelay))
-		}
-		if err != nil {
-			return err
-		}
 		select {
-		case <-stream.Feed.Changed(stream.Cursor):
+		case err := <-waiting:
+			if waiting = nil; err != nil {
+				return cmp.Or(ctx.Err(), err)
+			}
+		case <-grown:
 		case <-heartbeat.C:
 			if err := send([]byte(heartbeatFrame)); err != nil {
 				return err
@@ -123,11 +131,11 @@ func (s *Server) write(c echo.Context, st carried) error {
 // errNoNext is why a stream ends whose client has missed something that cannot be read now.
 var errNoNext = errors.New("what comes next cannot be read")
 
-// next has the stream make its next part.
-func next(ctx context.Context, stream *pubsub.Stream) error {
+// waitForNext returns when the stream's next part can be made.
+func waitForNext(ctx context.Context, stream *pubsub.Stream) error {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	if err := stream.Next(ctx); err != nil {
+	if err := stream.Wait(ctx); err != nil {
 		return fmt.Errorf("%w: %w", errNoNext, err)
 	}
 	return nil

@@ -32,6 +32,9 @@ func (encoder) Event(dst, id []byte, e store.Event) []byte {
 }
 
 func (encoder) Gap(dst, id []byte, channel string, reason store.Reason) []byte {
+	if id == nil {
+		id = []byte("none")
+	}
 	return fmt.Appendf(dst, "gap %s %s %s\n", id, channel, reason)
 }
 
@@ -135,15 +138,20 @@ func (v *viewer) next() frame {
 			v.rest = rest
 			parts := strings.SplitN(line, " ", 4)
 			f := frame{parts[0], parts[1], parts[2], parts[3]}
-			v.lastID = f.id
+			if f.id != "none" {
+				v.lastID = f.id
+			}
 			if f.kind == "at" {
 				continue
 			}
 			return f
 		}
 		if v.stream.More {
-			if err := v.stream.Next(v.t.Context()); err != nil {
-				v.t.Fatal(err)
+			if !v.stream.Next() {
+				if err := v.stream.Wait(v.t.Context()); err != nil {
+					v.t.Fatal(err)
+				}
+				continue
 			}
 			v.rest, v.cursor, v.parts = v.rest+string(v.stream.Start), v.stream.Cursor, v.parts+1
 			continue

@@ -360,6 +360,7 @@ type lack int
 
 const (
 	nothing      lack = iota
+	connection        // the channel is not live
 	older             // events that are not in memory: load
 	verification      // the position is unknown here, but another replica may be ahead of us: synchronise first
 )
@@ -367,7 +368,7 @@ const (
 // replay returns what a stream gets before it goes live, and the position it has before the first of these events.
 // c.mu is held. If something is missing for that, it must be provided and replay called again.
 func (c *Channel) replay(s start) (p part, missing lack) {
-	p.tip = c.history.Tip
+	p.tip, p.epoch = c.history.Tip, c.epoch
 	switch {
 	case !s.resume:
 		p.events = c.history.Last(s.replay)

@@ -24,6 +24,7 @@ var (
 // feed share what it makes. Encoders are compared with ==: equal ones must encode equally.
 type Encoder interface {
 	Event(dst, id []byte, e store.Event) []byte
+	// Gap tells the client of a gap. Without an id it says nothing of the client's place.
 	Gap(dst, id []byte, channel string, reason store.Reason) []byte
 	// Position tells the client its place without an event.
 	Position(dst, id []byte) []byte
@@ -232,6 +233,9 @@ func (f *Feed) room(size int) *chunk {
 	want := smallestChunk
 	if n := len(f.chunks); n > 0 {
 		want = min(2*cap(f.chunks[n-1].bytes), largestChunk)
+	}
+	if size > largestChunk/4 {
+		want = size // a large frame has a chunk of its own: the rest of another one would be wasted, and count
 	}
 	f.chunks = append(f.chunks, chunk{start: f.head, bytes: make([]byte, 0, max(want, size))})
 	f.resize(cap(f.chunks[len(f.chunks)-1].bytes))

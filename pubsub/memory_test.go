@@ -43,3 +43,17 @@ func TestFeedsThatAreVeryLargeTogetherKeepLittleEach(t *testing.T) {
 		t.Errorf("no feed is left, and %d bytes are held", n)
 	}
 }
+
+func TestAFeedOfLargeFramesKeepsAsMuchAsItsLimit(t *testing.T) {
+	const limit = 1 << 20
+	for _, size := range []int{200, 3000, 9000, 16_500, 33_000, 70_000} {
+		f := &Feed{limit: limit}
+		frame := bytes.Repeat([]byte("x"), size)
+		for range 3 * limit / size {
+			f.Write(frame)
+		}
+		if kept := f.head - f.tail; kept < limit*3/4 || kept > limit {
+			t.Errorf("with frames of %d bytes it keeps %d of %d", size, kept, limit)
+		}
+	}
+}

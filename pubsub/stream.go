@@ -34,14 +34,15 @@ type Stream struct {
 	// Fresh is true if the one channel of the stream has never had an event.
 	Fresh bool
 
-	broker *Broker
-	starts []start // by channel: where Start leads to
-	close  func()
+	broker  *Broker
+	starts  []start  // by channel: where Start leads to; nil unless More
+	short   *Channel // of which
+	missing lack     // is what the next part needs
+	close   func()
 }
 
-// partBytes bounds Start, but for its last event: each stream has a copy of its own until the client has taken it, and
-// a herd must not fill the memory. One write takes it: a socket's buffer holds as much.
-const partBytes = 64 << 10
+// partBytes bounds Start, but for its last event: each stream has a copy of its own until the client has taken it.
+const partBytes = 32 << 10
 
 // Close lets go of the feed. It may be called more than once, and does nothing to a feed that is not a broker's.
 func (s *Stream) Close() {
@@ -68,15 +69,17 @@ func (b *Broker) Open(ctx context.Context, r Request) (*Stream, error) {
 }
 
 // Next replaces Start, Cursor and More by those of the next part, which follows what Start led to: events that were
-// published meanwhile are in it, so a client that is slower than its channel may never come to the feed. It is not safe
-// for concurrent use. After an error the stream must be closed; the client resumes by its last event id.
-func (s *Stream) Next(ctx context.Context) error {
-	for i, c := range s.Feed.channels {
-		s.starts[i].epoch, _ = c.unsynchronised()
-	}
-	_, err := s.advance(ctx)
-	return err
+// published meanwhile are in it, so a client that is slower than its channel may never come to the feed. It may be called
+// while More is true, and does not wait: it returns false, and has changed nothing, if something has to be read first.
+// Next and Wait must not be called at the same time.
+func (s *Stream) Next() bool {
+	_, s.short, s.missing = s.advance()
+	return s.missing == nothing
 }
+
+// Wait provides what Next has found missing; then Next is to be called again. After an error the stream must be closed;
+// the client resumes by its last event id.
+func (s *Stream) Wait(ctx context.Context) error { return s.broker.provide(ctx, s.short, s.missing) }
 
 // acquire returns the feed of these channels, types and encoder, and counts one more stream on it.
 func (b *Broker) acquire(names, types []string, encoder Encoder) (*Feed, error) {
@@ -195,56 +198,63 @@ func (s *Stream) open(ctx context.Context, r Request) error {
 		return errClosed
 	}
 	s.starts = f.starts(r)
-	parts, err := s.advance(ctx)
-	if err == nil && len(parts) == 1 {
-		s.Fresh = parts[0].tip.Position.Offset == 0
-		s.Finished = parts[0].tip.Final && len(parts[0].events) == 0 && r.Resume
+	for {
+		parts, short, missing := s.advance()
+		if missing == nothing {
+			if len(parts) == 1 {
+				s.Fresh = parts[0].tip.Position.Offset == 0
+				s.Finished = parts[0].tip.Final && len(parts[0].events) == 0 && r.Resume
+			}
+			return nil
+		}
+		if err := s.broker.provide(ctx, short, missing); err != nil {
+			return err
+		}
 	}
-	return err
 }
 
-// advance makes Start of what comes after starts, and moves these to where it leads. It returns what there was.
-func (s *Stream) advance(ctx context.Context) ([]part, error) {
-	f, b := s.Feed, s.broker
-	for {
-		for _, c := range f.channels {
-			if err := c.waitLive(ctx, nil); err != nil {
-				return nil, fmt.Errorf("channel %q is being read: %w", c.name, err)
-			}
-		}
-		lock(f.channels)
-		if !all(f.channels, func(c *Channel) bool { return c.state == live }) {
-			unlock(f.channels)
-			continue
-		}
-		parts, short, missing := f.replay(s.starts)
-		if missing == nothing {
-			s.Cursor = f.Head()
-		}
-		unlock(f.channels)
-
-		var err error
-		switch missing {
-		case nothing:
-			var at []store.Position
-			s.Start, at, s.More = f.encodeStart(parts, b.stats.Gaps.Add)
-			for i := range s.starts {
-				s.starts[i] = start{resume: true, at: at[i], known: true}
-			}
-			return parts, nil
-		case older:
-			var stale bool
-			stale, err = short.load(func() (store.History, error) { return b.history(ctx, short.name) })
-			if err == nil && stale {
-				err = b.verify(ctx, short)
-			}
-		case verification:
-			err = b.verify(ctx, short)
-		}
-		if err != nil {
-			return nil, err
-		}
+// advance makes Start of what comes after starts, and moves these to where it leads. It returns what there was, or
+// the channel that something is missing of.
+func (s *Stream) advance() (parts []part, short *Channel, missing lack) {
+	f := s.Feed
+	lock(f.channels)
+	parts, short, missing = f.replay(s.starts)
+	if missing == nothing {
+		s.Cursor = f.Head()
 	}
+	unlock(f.channels)
+	if missing != nothing {
+		return nil, short, missing
+	}
+	var at []store.Position
+	s.Start, at, s.More = f.encodeStart(parts, s.broker.stats.Gaps.Add)
+	if !s.More {
+		s.starts = nil // the stream may be long
+		return parts, nil, nothing
+	}
+	for i, p := range parts {
+		s.starts[i] = start{resume: true, at: at[i], known: true, epoch: p.epoch}
+	}
+	return parts, nil, nothing
+}
+
+// provide gets what is missing of a channel.
+func (b *Broker) provide(ctx context.Context, c *Channel, missing lack) error {
+	switch missing {
+	case connection:
+		if err := c.waitLive(ctx, nil); err != nil {
+			return fmt.Errorf("channel %q is being read: %w", c.name, err)
+		}
+	case older:
+		stale, err := c.load(func() (store.History, error) { return b.history(ctx, c.name) })
+		if err != nil || !stale {
+			return err
+		}
+		return b.verify(ctx, c)
+	case verification:
+		return b.verify(ctx, c)
+	}
+	return nil
 }
 
 // verify has a channel synchronised with Redis. Made-up ids must not keep it busy: it does so only so often, and
@@ -271,7 +281,9 @@ type part struct {
 	from   store.Position // before events
 	events []store.Event
 	gap    store.Reason
-	tip    store.Tip // where the channel stands
+	// Of the channel at that moment.
+	tip   store.Tip
+	epoch int
 }
 
 // starts returns, per channel, where the client is.
@@ -289,6 +301,9 @@ func (f *Feed) starts(r Request) []start {
 func (f *Feed) replay(starts []start) (parts []part, short *Channel, missing lack) {
 	parts = make([]part, len(starts))
 	for i, c := range f.channels {
+		if c.state != live {
+			return nil, c, connection
+		}
 		if parts[i], missing = c.replay(starts[i]); missing != nothing {
 			return nil, c, missing
 		}
@@ -302,42 +317,55 @@ func (f *Feed) replay(starts []start) (parts []part, short *Channel, missing lac
 func (f *Feed) encodeStart(parts []part, countGaps func(int64) int64) (start []byte, at []store.Position, more bool) {
 	at = make([]store.Position, len(parts))
 	events := make([][]store.Event, len(parts)) // still to come
-	size := 0
+	size, gaps := 0, 0
 	for i, p := range parts {
 		at[i], events[i] = p.from, p.events
-		for _, e := range p.events {
-			size += len(e.Data) + overhead
+		for j := 0; j < len(p.events) && size < partBytes; j++ {
+			size += len(p.events[j].Data) + overhead
 		}
-	}
-	id := store.AppendEventID(nil, f.names, at)
-	start = make([]byte, 0, min(size, partBytes)+256)
-	gaps := int64(0)
-	for i, p := range parts {
 		if p.gap != "" {
-			start = f.encoder.Gap(start, id, f.names[i], p.gap)
 			gaps++
 		}
 	}
+	countGaps(int64(gaps))
+	id := store.AppendEventID(nil, f.names, at)
+	start = make([]byte, 0, size+256)
 	if gaps == 0 {
 		start = f.encoder.Position(start, id)
 	}
-	countGaps(gaps)
+	for i, p := range parts {
+		switch {
+		case p.gap == "":
+			continue
+		case gaps > 1:
+			// This place is behind the other gaps: a client that got no further must come back from where it was.
+			start = f.encoder.Gap(start, nil, f.names[i], p.gap)
+		default:
+			start = f.encoder.Gap(start, id, f.names[i], p.gap)
+		}
+		gaps--
+	}
+	told := true // that at is where this leads to
 	for {
 		i := earliest(events)
-		if i < 0 {
-			return start, at, false
-		}
-		if len(start) >= partBytes {
-			return start, at, true
+		if i < 0 || len(start) >= partBytes {
+			if !told {
+				start = f.encoder.Position(start, id)
+			}
+			return start, at, i >= 0
 		}
 		e := events[i][0]
 		events[i] = events[i][1:]
 		at[i] = e.Position
-		switch id = store.AppendEventID(id[:0], f.names, at); {
+		id = store.AppendEventID(id[:0], f.names, at)
+		told = true
+		switch {
 		case wanted(f.types, e.Type):
 			start = f.encoder.Event(start, id, e)
 		case e.Final && len(f.names) == 1:
 			start = f.encoder.Position(start, append(id, store.EndMark...))
+		default:
+			told = false
 		}
 	}
 }

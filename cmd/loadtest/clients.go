@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -40,8 +41,8 @@ type clientLoop struct {
 	input   []byte // of the control pipe: the beginning of a line
 	buffer  []byte
 	clients []client
-	shared  *ledger // nil: several channels
-	ledgers []*ledger
+	shared  *ledger         // nil: several channels
+	ledgers map[int]*ledger // by channel
 
 	opening openOrder
 	addrs   []unix.Sockaddr
@@ -111,7 +112,7 @@ func (l *clientLoop) run(control int) error {
 			}
 			// A connection that was closed in this round may be in it still, and its number taken again.
 			if c := &l.clients[e.Fd]; c.generation == e.Pad && c.fd >= 0 {
-				l.serve(c)
+				l.serve(c, e.Events)
 			}
 		}
 		if err := l.openMore(); err != nil {
@@ -205,20 +206,19 @@ func (l *clientLoop) open(o openOrder) error {
 	}
 	if l.clients == nil {
 		l.clients = make([]client, o.Clients)
-		byChannel := make(map[int]*ledger)
+		l.ledgers = make(map[int]*ledger)
 		for i := range l.clients {
 			c := &l.clients[i]
 			channel := channelOf(o, i)
-			c.fd, c.number, c.ledger = -1, i, byChannel[channel]
+			c.fd, c.number, c.ledger = -1, i, l.ledgers[channel]
 			if c.ledger == nil {
 				c.ledger = &ledger{}
-				byChannel[channel] = c.ledger
-				l.ledgers = append(l.ledgers, c.ledger)
+				l.ledgers[channel] = c.ledger
 			}
 			c.ledger.clients++
 		}
 		if o.Channels == 0 {
-			l.shared = l.ledgers[0]
+			l.shared = l.ledgers[sharedChannel]
 		}
 	}
 	l.opening, l.next, l.began, l.told = o, 0, time.Now(), false
@@ -244,9 +244,10 @@ func (l *clientLoop) audit(events int) (*audit, error) {
 	for _, ledger := range l.ledgers {
 		ledger.audit(events, cursors[ledger], &a.Faults)
 	}
-	if l.shared != nil {
-		a.Order = l.shared.sum()
+	for channel, ledger := range l.ledgers {
+		a.Order = append(a.Order, orderOf{channel, ledger.sum()})
 	}
+	slices.SortFunc(a.Order, func(x, y orderOf) int { return x.Channel - y.Channel })
 	var err error
 	if a.Latency, err = encodeHistogram(l.latency); err != nil {
 		return nil, err

@@ -63,19 +63,22 @@ func (l *clientLoop) connect(i int) error {
 // serve does what a connection is ready for. That it was closed shows in what a read returns.
 //
 // The epoll set tells of news once (EPOLLET): otherwise it would ask every connection again after it was read. So all
-// there is must be read; a read that does not fill the buffer has done that (epoll(7)).
-func (l *clientLoop) serve(c *client) {
+// there is must be read; a read that does not fill the buffer has done that (epoll(7)), unless the end is in the same
+// news.
+func (l *clientLoop) serve(c *client, events uint32) {
+	ended := events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0
 	if c.connecting {
 		if err := l.request(c); err != nil {
 			l.lose(c, err)
 		}
 		return
 	}
-	for c.fd >= 0 && l.read(c) == len(l.buffer) {
+	for l.read(c) == len(l.buffer) || ended && c.fd >= 0 {
 	}
 }
 
-// read reads once from a connection, and takes in what it has read. It returns how much that was.
+// read reads once from a connection, and takes in what it has read. It returns how much that was. At the connection's
+// end it closes it.
 func (l *clientLoop) read(c *client) int {
 	n, err := read(int(c.fd), l.buffer)
 	switch {
@@ -151,7 +154,7 @@ func (l *clientLoop) request(c *client) error {
 		return fmt.Errorf("request: %d of %d bytes sent", n, len(text))
 	}
 	c.connecting = false
-	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(c.number), Pad: c.generation}
+	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET, Fd: int32(c.number), Pad: c.generation}
 	return unix.EpollCtl(l.epoll, unix.EPOLL_CTL_MOD, int(c.fd), &event)
 }
 

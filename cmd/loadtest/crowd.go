@@ -293,6 +293,7 @@ func (c *crowd) audit(ctx context.Context, events int) (verdict, error) {
 	if err != nil {
 		return v, err
 	}
+	orders := make(map[int]uint64)
 	for _, n := range notes {
 		a := n.Audit
 		v.faults.add(a.Faults)
@@ -302,8 +303,11 @@ func (c *crowd) audit(ctx context.Context, events int) (verdict, error) {
 		if v.why == "" {
 			v.why = n.Why
 		}
-		if a.Order != notes[0].Audit.Order {
-			v.faults.Disordered++ // two processes saw different orders
+		for _, o := range a.Order {
+			if sum, known := orders[o.Channel]; known && sum != o.Sum {
+				v.faults.Disordered++ // two processes saw different orders
+			}
+			orders[o.Channel] = o.Sum
 		}
 		for _, part := range []struct {
 			text []byte

@@ -21,6 +21,7 @@ type work struct {
 	clients  int
 	channels int // that the clients are spread over, in resume; 0: one
 	events   int // per channel, the measured ones
+	bytes    int // of an event's data; 0: what the options say
 	replicas int // of the gateway
 	servers  []string
 }

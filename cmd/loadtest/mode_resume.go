@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -32,7 +33,11 @@ func resumeMode() mode {
 				}
 				all = append(all, w)
 			}
-			return all
+			// What these have missed is many parts of a stream's start.
+			far := all[0]
+			far.clients, far.bytes = o.size(3000), 16<<10
+			far.label = fmt.Sprintf("%s clients %d KiB behind", thousands(far.clients), eventsAway*far.bytes>>10)
+			return append(all, far)
 		},
 		run:     runResume,
 		columns: []string{figCaughtUp, figConnects, figCPUResume, figRedisCommands, figRedisPerChannel, figOpenP50, figOpenP99},
@@ -41,6 +46,7 @@ func resumeMode() mode {
 
 func runResume(ctx context.Context, r *rig) error {
 	r.o.publish = "post" // a raw PUBLISH is stored while somebody watches, and here nobody does for a while
+	r.o.bytes = cmp.Or(r.w.bytes, r.o.bytes)
 	if err := r.start(ctx); err != nil {
 		return err
 	}

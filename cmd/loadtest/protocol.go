@@ -41,13 +41,19 @@ type note struct {
 
 // audit is what a process has seen since the last mark; faults are counted from the beginning.
 type audit struct {
-	Faults  faults `json:"faults"`
-	Events  int64  `json:"events"`
-	Bytes   int64  `json:"bytes"`   // read, with HTTP's own
-	Reads   int64  `json:"reads"`   // calls of read(2): how well the server coalesces
-	Order   uint64 `json:"order"`   // sum of the shared channel's ledger; 0: there are several channels
-	Latency []byte `json:"latency"` // histograms, encoded
-	Opening []byte `json:"opening"`
+	Faults  faults    `json:"faults"`
+	Events  int64     `json:"events"`
+	Bytes   int64     `json:"bytes"` // read, with HTTP's own
+	Reads   int64     `json:"reads"` // calls of read(2): how well the server coalesces
+	Order   []orderOf `json:"order"`
+	Latency []byte    `json:"latency"` // histograms, encoded
+	Opening []byte    `json:"opening"`
+}
+
+// orderOf is the sum of a channel's ledger: processes that watch the same channel must have the same.
+type orderOf struct {
+	Channel int    `json:"channel"`
+	Sum     uint64 `json:"sum"`
 }
 
 // newHistogram returns a histogram of microseconds, to a minute, with three digits.

@@ -92,7 +92,7 @@ func judgeMode(
 		for _, t := range kinds {
 			perChannel := rs.median(mode, t.Label, gatewayServer, figRedisPerChannel)
 			ok = ok && perChannel <= most
-			text += number(perChannel) + " with " + t.Label + ", "
+			text += number(perChannel) + " (" + t.Label + "), "
 			values = append(values, perChannel)
 		}
 		add("15,000 clients resume: Redis commands grow with channels, not with clients (at most 1,000 per channel); no repeat, no hole",
