@@ -17,7 +17,7 @@
 //
 // A stream is a cursor into a feed, whose frames are encoded once and shared. On Linux plain HTTP/1.1 streams are written
 // by a few loops, one per processor, straight to their sockets (loop_linux.go): no goroutine, no buffer, no timer of their
-// own. net/http and net let go of the connection after the request (some 10 KiB and two goroutines). Everything else
+// own. net/http and net let go of the connection after the request (some 4 KiB of buffers and two goroutines). Everything else
 // (HTTP/2, TLS, other systems, GATEWAY_WRITER=goroutine) is written by the handler's goroutine (writer.go). Both go
 // through the same tests.
 //

@@ -44,15 +44,14 @@ type loop struct {
 	waited  []waited      // news of what await waits for
 	wake    chan struct{} // 1: one of these is not empty, or the times have changed
 
-	mu      sync.Mutex
-	slots   []slot                  // sockets by number; guarded by mu
-	free    []int32                 // numbers without a socket; guarded by mu
-	groups  map[*pubsub.Feed]*group // guarded by mu
-	wheel   wheel                   // guarded by mu
-	ends    endings                 // guarded by mu
-	noTurns time.Time               // until then; flusher's
-	behind  []place                 // sockets whose stream has more to start with; guarded by mu
-	closed  bool                    // guarded by mu
+	mu     sync.Mutex
+	slots  []slot                  // sockets by number; guarded by mu
+	free   []int32                 // numbers without a socket; guarded by mu
+	groups map[*pubsub.Feed]*group // guarded by mu
+	wheel  wheel                   // guarded by mu
+	ends   endings                 // guarded by mu
+	behind []place                 // sockets whose stream has more to start with; guarded by mu
+	closed bool                    // guarded by mu
 	// Once the server drains, a stream that was on its way here gets its end right away; both guarded by mu.
 	draining  bool
 	drainTime time.Duration

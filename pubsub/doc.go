@@ -32,10 +32,10 @@
 // with what is published, and goes after 30 seconds, so a feed that nothing happens on costs a few hundred bytes. A
 // stream that is further behind than the feed's limit, or than 30 seconds, is closed; it resumes from its last event id.
 //
-// Stream. It starts with a copy of its own of what its client has missed, 64 KiB at a time, so that a herd does not fill
-// the memory; when the writer has written one part it asks for the next, until the rest leads to the feed. The client
-// notices nothing of it. A client that is always slower than its channel stays with the parts, and is told of a gap when
-// they are no longer stored.
+// Stream. It starts with a copy of its own of what its client has missed, 32 KiB at a time: that, and what the kernel
+// buffers, is all that a client costs that comes back and takes nothing. When the writer has written one part it asks for
+// the next, until the rest leads to the feed. The client notices nothing of it. A client that is always slower than its
+// channel stays with the parts, and is told of a gap when they are no longer stored.
 //
 // Locks. Channels' locks are taken in the order of their names, then a feed's; the broker's lock may be held when a
 // channel's is taken, never the other way round. A channel's lock is held while its events are appended to feeds. So
