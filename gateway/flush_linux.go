@@ -150,7 +150,7 @@ func (l *loop) isBehind(k *socket) {
 		return
 	}
 	k.behind = true
-	l.behind = append(l.behind, place{k.slot, l.slots[k.slot].generation})
+	l.behind = append(l.behind, l.placeOf(k))
 	l.nudge()
 }
 
@@ -159,7 +159,7 @@ func (l *loop) isBehind(k *socket) {
 // written yet, nor keep from the lock those who are live.
 func (l *loop) leadOn(news []waited, r *round) {
 	for _, w := range news {
-		switch k := l.at(w.slot, w.generation); {
+		switch k := l.at(w.place); {
 		case k == nil: // it is gone
 		case w.err != nil:
 			l.end(k, w.err)
@@ -170,7 +170,7 @@ func (l *loop) leadOn(news []waited, r *round) {
 	for range min(len(l.behind), partsAtOnce) {
 		p := l.behind[0]
 		l.behind = l.behind[1:]
-		k := l.at(p.slot, p.generation)
+		k := l.at(p)
 		switch {
 		case k == nil:
 			continue

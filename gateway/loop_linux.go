@@ -29,8 +29,8 @@ var (
 )
 
 // loop carries streams on raw sockets. Two goroutines work on them, one at a time: flusher (flush_linux.go) wakes up when
-// a feed has grown or time has come, poller when a socket has news. A stream itself has neither goroutine nor buffer; it is a
-// cursor into its feed.
+// a feed has grown or time has come, poller when a socket has news. A stream itself has neither goroutine nor buffer; it
+// is a cursor into its feed.
 type loop struct {
 	heartbeat time.Duration
 	retry     func() time.Duration
@@ -264,7 +264,7 @@ func (l *loop) endAt(k *socket, at time.Time, reason error) {
 		return
 	}
 	k.ending = true
-	heap.Push(&l.ends, ending{at: at, slot: k.slot, generation: l.slots[k.slot].generation, reason: reason})
+	heap.Push(&l.ends, ending{l.placeOf(k), at, reason})
 	l.nudge()
 }
 
@@ -276,13 +276,13 @@ func (l *loop) endDue(now time.Time) {
 			return
 		}
 		e := heap.Pop(&l.ends).(ending)
-		k := l.at(e.slot, e.generation)
+		k := l.at(e.place)
 		if k == nil {
 			continue // it is gone already
 		}
 		if errors.Is(e.reason, errDraining) {
 			l.flushOne(k, now)
-			if k = l.at(e.slot, e.generation); k == nil {
+			if k = l.at(e.place); k == nil {
 				continue
 			}
 			if !k.full { // otherwise it would land in the middle of a frame
@@ -293,9 +293,12 @@ func (l *loop) endDue(now time.Time) {
 	}
 }
 
-// at returns the socket of a slot, or nil if it is another one by now; l.mu is held.
-func (l *loop) at(number, generation int32) *socket {
-	if s := l.slots[number]; s.generation == generation {
+// placeOf returns where a socket is now; l.mu is held.
+func (l *loop) placeOf(k *socket) place { return place{k.slot, l.slots[k.slot].generation} }
+
+// at returns the socket that was at a place, or nil if it is gone; l.mu is held.
+func (l *loop) at(p place) *socket {
+	if s := l.slots[p.slot]; s.generation == p.generation {
 		return s.sock
 	}
 	return nil
@@ -345,7 +348,7 @@ func (l *loop) poller() {
 		l.mu.Lock()
 		now := time.Now()
 		for _, e := range events[:n] {
-			if k := l.at(e.Fd, e.Pad); k != nil {
+			if k := l.at(place{e.Fd, e.Pad}); k != nil {
 				l.news(k, e.Events, now)
 			}
 		}

@@ -65,9 +65,9 @@ func (w *wheel) next() time.Time { return w.at.Add(wheelInterval) }
 
 // ending is a socket that is to be ended at a time.
 type ending struct {
-	at               time.Time
-	slot, generation int32
-	reason           error
+	place
+	at     time.Time
+	reason error
 }
 
 // endings is a heap, earliest first (container/heap).

@@ -61,6 +61,7 @@ func (s *Server) write(c echo.Context, st carried) error {
 		}
 		return rc.Flush()
 	}
+	leave := func() error { return errors.Join(errDraining, send(appendRetry(nil, s.retry(), true))) }
 	stream := st.stream
 	if err := send(st.first); err != nil {
 		return err
@@ -79,7 +80,7 @@ func (s *Server) write(c echo.Context, st carried) error {
 			drain = nil
 			end = time.After(drainDelay(s.cfg.DrainTime))
 		case <-end:
-			return errors.Join(errDraining, send(appendRetry(nil, s.retry(), true)))
+			return leave()
 		default:
 		}
 		var due []byte
@@ -92,8 +93,10 @@ func (s *Server) write(c echo.Context, st carried) error {
 			} else if err != nil {
 				return err
 			}
+			if len(due) == 0 {
+				grown = stream.Feed.Changed(stream.Cursor)
+			}
 			stream.Cursor += int64(len(due))
-			grown = stream.Feed.Changed(stream.Cursor)
 		case stream.Next():
 			due, stream.Start = stream.Start, nil
 		default:
@@ -121,7 +124,7 @@ func (s *Server) write(c echo.Context, st carried) error {
 			heartbeat.Reset(s.cfg.Heartbeat)
 		case <-drain: // the look above sees it
 		case <-end:
-			return errors.Join(errDraining, send(appendRetry(nil, s.retry(), true)))
+			return leave()
 		case <-ctx.Done():
 			return ctx.Err()
 		}

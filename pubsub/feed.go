@@ -63,8 +63,7 @@ type chunk struct {
 // each with a cursor into it.
 //
 // A Feed is safe for concurrent use. It keeps the newest limit bytes (fewer, if all feeds together are very large), for
-// at most keepFor; older ones are gone, and a
-// stream still behind them gets ErrTooSlow.
+// at most keepFor; older ones are gone, and a stream still behind them gets ErrTooSlow.
 type Feed struct {
 	channels []*Channel
 	names    []string // of channels, sorted

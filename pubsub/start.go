@@ -63,15 +63,14 @@ func (f *Feed) encodeStart(parts []part, countGaps func(int64) int64) (start []b
 		start = f.encoder.Position(start, id)
 	}
 	for i, p := range parts {
-		switch {
-		case p.gap == "":
+		if p.gap == "" {
 			continue
-		case gaps > 1:
-			// This place is behind the other gaps: a client that got no further must come back from where it was.
-			start = f.encoder.Gap(start, nil, f.names[i], p.gap)
-		default:
-			start = f.encoder.Gap(start, id, f.names[i], p.gap)
 		}
+		place := id
+		if gaps > 1 { // it is behind the other gaps: a client that got no further must come back from where it was
+			place = nil
+		}
+		start = f.encoder.Gap(start, place, f.names[i], p.gap)
 		gaps--
 	}
 	told := true // that at is where this leads to

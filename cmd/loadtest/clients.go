@@ -11,7 +11,6 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
-	"slices"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -241,13 +240,11 @@ func (l *clientLoop) audit(events int) (*audit, error) {
 		c := &l.clients[i]
 		cursors[c.ledger] = append(cursors[c.ledger], c.cursor)
 	}
-	for _, ledger := range l.ledgers {
-		ledger.audit(events, cursors[ledger], &a.Faults)
-	}
+	a.Order = make(map[int]uint64, len(l.ledgers))
 	for channel, ledger := range l.ledgers {
-		a.Order = append(a.Order, orderOf{channel, ledger.sum()})
+		ledger.audit(events, cursors[ledger], &a.Faults)
+		a.Order[channel] = ledger.sum()
 	}
-	slices.SortFunc(a.Order, func(x, y orderOf) int { return x.Channel - y.Channel })
 	var err error
 	if a.Latency, err = encodeHistogram(l.latency); err != nil {
 		return nil, err

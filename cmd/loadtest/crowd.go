@@ -303,11 +303,11 @@ func (c *crowd) audit(ctx context.Context, events int) (verdict, error) {
 		if v.why == "" {
 			v.why = n.Why
 		}
-		for _, o := range a.Order {
-			if sum, known := orders[o.Channel]; known && sum != o.Sum {
+		for channel, sum := range a.Order {
+			if other, known := orders[channel]; known && sum != other {
 				v.faults.Disordered++ // two processes saw different orders
 			}
-			orders[o.Channel] = o.Sum
+			orders[channel] = sum
 		}
 		for _, part := range []struct {
 			text []byte

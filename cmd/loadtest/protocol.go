@@ -41,19 +41,13 @@ type note struct {
 
 // audit is what a process has seen since the last mark; faults are counted from the beginning.
 type audit struct {
-	Faults  faults    `json:"faults"`
-	Events  int64     `json:"events"`
-	Bytes   int64     `json:"bytes"` // read, with HTTP's own
-	Reads   int64     `json:"reads"` // calls of read(2): how well the server coalesces
-	Order   []orderOf `json:"order"`
-	Latency []byte    `json:"latency"` // histograms, encoded
-	Opening []byte    `json:"opening"`
-}
-
-// orderOf is the sum of a channel's ledger: processes that watch the same channel must have the same.
-type orderOf struct {
-	Channel int    `json:"channel"`
-	Sum     uint64 `json:"sum"`
+	Faults  faults         `json:"faults"`
+	Events  int64          `json:"events"`
+	Bytes   int64          `json:"bytes"`   // read, with HTTP's own
+	Reads   int64          `json:"reads"`   // calls of read(2): how well the server coalesces
+	Order   map[int]uint64 `json:"order"`   // by channel, the sum of its ledger
+	Latency []byte         `json:"latency"` // histograms, encoded
+	Opening []byte         `json:"opening"`
 }
 
 // newHistogram returns a histogram of microseconds, to a minute, with three digits.
