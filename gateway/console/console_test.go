@@ -1,21 +1,30 @@
-package gateway
+package console
 
 import (
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path"
 	"regexp"
 	"strings"
 	"testing"
-
-	"github.com/labstack/echo/v4"
 )
 
-func newConsole() http.Handler {
-	e := echo.New()
-	registerConsole(e)
-	return e
+// newConsole serves the console alone, without the gateway around it.
+func newConsole(t *testing.T) http.Handler {
+	t.Helper()
+	handlers, err := Handlers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if h := handlers[r.URL.Path]; h != nil {
+			h.ServeHTTP(w, r)
+			return
+		}
+		http.NotFound(w, r)
+	})
 }
 
 func ask(t *testing.T, h http.Handler, method, target string, header ...string) *httptest.ResponseRecorder {
@@ -30,7 +39,7 @@ func ask(t *testing.T, h http.Handler, method, target string, header ...string) 
 }
 
 func TestConsoleServesItsPagesAndAssets(t *testing.T) {
-	console := newConsole()
+	console := newConsole(t)
 	for target, contentType := range map[string]string{
 		"/":                      "text/html; charset=utf-8",
 		"/notifications":         "text/html; charset=utf-8",
@@ -52,7 +61,7 @@ func TestConsoleServesItsPagesAndAssets(t *testing.T) {
 				"Cache-Control":           "no-cache",
 				"X-Content-Type-Options":  "nosniff",
 				"Referrer-Policy":         "same-origin",
-				"Content-Security-Policy": consolePolicy,
+				"Content-Security-Policy": policy,
 			} {
 				if value := got.Header().Get(name); value != want {
 					t.Errorf("%s: got %q, want %q", name, value, want)
@@ -63,7 +72,7 @@ func TestConsoleServesItsPagesAndAssets(t *testing.T) {
 }
 
 func TestConsoleAssetIsNotSentAgainWhileItIsTheSame(t *testing.T) {
-	console := newConsole()
+	console := newConsole(t)
 	first := ask(t, console, http.MethodGet, "/notifications")
 	etag := first.Header().Get("Etag")
 	if etag == "" {
@@ -96,7 +105,7 @@ func TestConsoleAssetIsNotSentAgainWhileItIsTheSame(t *testing.T) {
 }
 
 func TestConsoleAnswersHEADLikeGETWithoutTheBody(t *testing.T) {
-	console := newConsole()
+	console := newConsole(t)
 	for _, target := range []string{"/", "/console/console.css"} {
 		get, head := ask(t, console, http.MethodGet, target), ask(t, console, http.MethodHead, target)
 		if head.Code != http.StatusOK || head.Body.Len() != 0 {
@@ -111,7 +120,7 @@ func TestConsoleAnswersHEADLikeGETWithoutTheBody(t *testing.T) {
 }
 
 func TestConsoleServesNeitherTemplatesNorUnknownFiles(t *testing.T) {
-	console := newConsole()
+	console := newConsole(t)
 	for _, target := range []string{
 		"/console/", "/console/layout.html", "/console/icons.html", "/console/index.html", "/console/none.js", "/index.html",
 	} {
@@ -122,8 +131,8 @@ func TestConsoleServesNeitherTemplatesNorUnknownFiles(t *testing.T) {
 }
 
 func TestConsolePageMarksItselfInTheNavigation(t *testing.T) {
-	console := newConsole()
-	for route := range consolePages {
+	console := newConsole(t)
+	for route := range pages {
 		page := ask(t, console, http.MethodGet, route).Body.String()
 		if n := strings.Count(page, "aria-current="); n != 1 {
 			t.Errorf("GET %s: %d links are marked as the current page, want 1", route, n)
@@ -150,11 +159,11 @@ var (
 )
 
 func TestConsolePagesHaveNoInlineCodeAndNoDeadReference(t *testing.T) {
-	assets, err := consoleAssets()
+	assets, err := assets()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for route := range consolePages {
+	for route := range pages {
 		page := string(assets[route].content)
 		if found := inlineCode.FindString(page); found != "" {
 			t.Errorf("page %s has inline code: %q", route, found)
@@ -173,7 +182,7 @@ func TestConsolePagesHaveNoInlineCodeAndNoDeadReference(t *testing.T) {
 }
 
 func TestConsoleNeedsNothingFromElsewhere(t *testing.T) {
-	assets, err := consoleAssets()
+	assets, err := assets()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,22 +222,22 @@ func TestConsoleNeedsNothingFromElsewhere(t *testing.T) {
 }
 
 func TestConsoleFilesAreAllServedOrPartOfAPage(t *testing.T) {
-	assets, err := consoleAssets()
+	assets, err := assets()
 	if err != nil {
 		t.Fatal(err)
 	}
-	parts := map[string]bool{consoleLayout: true, consoleIcons: true}
-	for _, name := range consolePages {
+	parts := map[string]bool{layoutFile: true, iconsFile: true, "console.go": true, "console_test.go": true}
+	for _, name := range pages {
 		parts[name] = true
 	}
-	files, err := fs.Glob(consoleFiles, "console/*")
+	files, err := fs.Glob(os.DirFS("."), "*")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, file := range files {
 		name := path.Base(file)
 		if _, served := assets["/console/"+name]; !served && !parts[name] {
-			t.Errorf("%s is embedded for nothing", file)
+			t.Errorf("%s is neither served nor part of a page", file)
 		}
 	}
 }
