@@ -6,6 +6,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"sluice/gateway/wire"
 	"sluice/store"
 )
 
@@ -62,7 +63,7 @@ func (s *Server) listEvents(c echo.Context) error {
 		events = events[:min(n, len(events))]
 	}
 	for _, e := range events {
-		answer.Events = append(answer.Events, appendEnvelope(nil, e))
+		answer.Events = append(answer.Events, wire.AppendEnvelope(nil, e))
 		answer.LastEventID = e.ID()
 	}
 	c.Response().Header().Set("Cache-Control", "no-store")

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"sluice/gateway/wire"
 	"sluice/pubsub"
 )
 
@@ -13,7 +14,7 @@ type clock struct{ feed *pubsub.Feed }
 func newClock() *clock { return &clock{feed: pubsub.NewFeed(4 << 10)} }
 
 // connected is what a time stream starts with.
-func (c *clock) connected() []byte { return jsonFrame(map[string]string{"message": "Connected!"}) }
+func (c *clock) connected() []byte { return wire.JSON(map[string]string{"message": "Connected!"}) }
 
 // run writes the time every second until stop is called, which waits for the end.
 func (c *clock) run() (stop func()) {
@@ -27,7 +28,7 @@ func (c *clock) run() (stop func()) {
 			case <-done:
 				return
 			case now := <-tick.C:
-				c.feed.Write(jsonFrame(struct {
+				c.feed.Write(wire.JSON(struct {
 					Time      string `json:"time"`
 					Timestamp int64  `json:"timestamp"`
 				}{now.UTC().Format(time.RFC3339), now.UnixMilli()}))

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sluice/gateway/wire"
 	"sluice/pubsub"
 )
 
@@ -243,10 +244,10 @@ func (l *loop) quiet(k *socket, now time.Time) (again time.Time, stays bool) {
 	if at := last.Add(k.silence); at.After(now) {
 		return at, true
 	}
-	n, err := write1(int(k.fd), []byte(heartbeatFrame))
+	n, err := write1(int(k.fd), []byte(wire.Heartbeat))
 	switch {
 	case err == syscall.EAGAIN && n > 0: // a part of a comment must be followed by the rest of it
-		k.first = []byte(heartbeatFrame)[n:]
+		k.first = []byte(wire.Heartbeat)[n:]
 		fallthrough
 	case err == syscall.EAGAIN:
 		k.full = true
@@ -286,7 +287,7 @@ func (l *loop) endDue(now time.Time) {
 				continue
 			}
 			if !k.full { // otherwise it would land in the middle of a frame
-				_, _ = write1(int(k.fd), appendRetry(nil, l.retry(), true))
+				_, _ = write1(int(k.fd), wire.AppendRetryFrame(nil, l.retry()))
 			}
 		}
 		l.end(k, e.reason)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"sluice/gateway/wire"
 	"sluice/pubsub"
 	"sluice/store"
 	"sluice/store/storetest"
@@ -68,7 +69,7 @@ func TestStreamsThatEndWhileTheyCatchUpLeaveNothingBehind(t *testing.T) {
 				r := rand.New(rand.NewPCG(seed, uint64(i)))
 				wg.Go(func() {
 					for n := range each {
-						st, err := broker.Open(ctx, pubsub.Request{Channels: []string{"orders"}, Replay: stored, Encoder: plainEncoder{}})
+						st, err := broker.Open(ctx, pubsub.Request{Channels: []string{"orders"}, Replay: stored, Encoder: wire.Plain{}})
 						if err != nil {
 							t.Error(err)
 							return

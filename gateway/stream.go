@@ -14,6 +14,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"sluice/gateway/wire"
 	"sluice/pubsub"
 	"sluice/store"
 )
@@ -41,11 +42,11 @@ func (s *Server) streamTime(c echo.Context) error {
 }
 
 func (s *Server) streamNotifications(c echo.Context) error {
-	return s.streamOf(c, []string{store.Notifications}, plainEncoder{}, replayNotifications)
+	return s.streamOf(c, []string{store.Notifications}, wire.Plain{}, replayNotifications)
 }
 
 func (s *Server) streamActivity(c echo.Context) error {
-	return s.streamOf(c, []string{store.Activities}, plainEncoder{}, replayActivity)
+	return s.streamOf(c, []string{store.Activities}, wire.Plain{}, replayActivity)
 }
 
 func (s *Server) streamProgress(c echo.Context) error {
@@ -53,7 +54,7 @@ func (s *Server) streamProgress(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.streamOf(c, []string{store.ProgressChannel(taskID)}, plainEncoder{}, 1)
+	return s.streamOf(c, []string{store.ProgressChannel(taskID)}, wire.Plain{}, 1)
 }
 
 func (s *Server) streamChannel(c echo.Context) error {
@@ -61,7 +62,7 @@ func (s *Server) streamChannel(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.streamOf(c, []string{channel}, plainEncoder{}, 0)
+	return s.streamOf(c, []string{channel}, wire.Plain{}, 0)
 }
 
 func (s *Server) streamChannels(c echo.Context) error {
@@ -75,7 +76,7 @@ func (s *Server) streamChannels(c echo.Context) error {
 			Fields: []string{"channels"},
 		}
 	}
-	return s.streamOf(c, channels, envelopeEncoder{}, 0)
+	return s.streamOf(c, channels, wire.Envelope{}, 0)
 }
 
 // channelParam returns the channel named in the request's path. echo hands path parameters out as they were sent, and
@@ -201,7 +202,7 @@ func (s *Server) stream(c echo.Context, open func(context.Context) (*pubsub.Stre
 		s.streams.close()
 	}
 	setStreamHeaders(c.Response().Header())
-	first := append(appendRetry(make([]byte, 0, len(st.Start)+32), s.retry(), false), st.Start...)
+	first := append(wire.AppendRetry(make([]byte, 0, len(st.Start)+32), s.retry()), st.Start...)
 	st.Start = nil // it may be large, and the stream long
 	s.carry(c, carried{stream: st, first: first, done: done})
 	return nil
@@ -237,7 +238,7 @@ func (s *Server) comeBack(c echo.Context, r *refusal) error {
 	h := c.Response().Header()
 	setStreamHeaders(h)
 	h.Set("Connection", "close") // the next try may reach another replica
-	_, err := c.Response().Write(appendRetry([]byte(": "+r.Message+"\n"), s.retry(), true))
+	_, err := c.Response().Write(wire.AppendRetryFrame(wire.AppendComment(nil, r.Message), s.retry()))
 	return err
 }
 

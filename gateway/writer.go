@@ -12,6 +12,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"sluice/gateway/wire"
 	"sluice/pubsub"
 )
 
@@ -61,7 +62,7 @@ func (s *Server) write(c echo.Context, st carried) error {
 		}
 		return rc.Flush()
 	}
-	leave := func() error { return errors.Join(errDraining, send(appendRetry(nil, s.retry(), true))) }
+	leave := func() error { return errors.Join(errDraining, send(wire.AppendRetryFrame(nil, s.retry()))) }
 	stream := st.stream
 	if err := send(st.first); err != nil {
 		return err
@@ -118,7 +119,7 @@ func (s *Server) write(c echo.Context, st carried) error {
 			}
 		case <-grown:
 		case <-heartbeat.C:
-			if err := send([]byte(heartbeatFrame)); err != nil {
+			if err := send([]byte(wire.Heartbeat)); err != nil {
 				return err
 			}
 			heartbeat.Reset(s.cfg.Heartbeat)

@@ -1,4 +1,4 @@
-package gateway
+package wire
 
 import (
 	"fmt"
@@ -13,7 +13,7 @@ import (
 func BenchmarkEncodeFrame(b *testing.B) {
 	for _, size := range []int{20, 200, 2000} {
 		e := someEvent("orders", "paid", `{"text":"`+strings.Repeat("x", size)+`"}`)
-		for name, encoder := range map[string]pubsub.Encoder{"plain": plainEncoder{}, "envelope": envelopeEncoder{}} {
+		for name, encoder := range map[string]pubsub.Encoder{"plain": Plain{}, "envelope": Envelope{}} {
 			b.Run(fmt.Sprintf("%s/data=%d", name, size), func(b *testing.B) {
 				id, frame := []byte(e.ID()), make([]byte, 0, 4096)
 				b.ReportAllocs()

@@ -1,4 +1,4 @@
-package gateway
+package wire
 
 import (
 	"bytes"
@@ -15,8 +15,8 @@ import (
 )
 
 var (
-	_ pubsub.Encoder = plainEncoder{}
-	_ pubsub.Encoder = envelopeEncoder{}
+	_ pubsub.Encoder = Plain{}
+	_ pubsub.Encoder = Envelope{}
 )
 
 // someEvent has the position 7-000000000g.
@@ -35,53 +35,53 @@ func TestFramesAreExactlyTheseBytes(t *testing.T) {
 	for _, test := range []struct{ name, got, want string }{
 		{
 			"an event of a channel with a shape goes to onmessage",
-			string(plainEncoder{}.Event(nil, id, someEvent("notifications", "info", `{"a":1}`))),
+			string(Plain{}.Event(nil, id, someEvent("notifications", "info", `{"a":1}`))),
 			"id: 7-000000000g\ndata: {\"a\":1}\n\n",
 		},
 		{
 			"an event of a general channel has its type",
-			string(plainEncoder{}.Event(nil, id, someEvent("orders", "paid", `{"a":1}`))),
+			string(Plain{}.Event(nil, id, someEvent("orders", "paid", `{"a":1}`))),
 			"id: 7-000000000g\nevent: paid\ndata: {\"a\":1}\n\n",
 		},
 		{
 			"an event of a general channel without a type goes to onmessage",
-			string(plainEncoder{}.Event(nil, id, someEvent("orders", "", `"x"`))),
+			string(Plain{}.Event(nil, id, someEvent("orders", "", `"x"`))),
 			"id: 7-000000000g\ndata: \"x\"\n\n",
 		},
 		{
 			"the id of a final event says so",
-			string(plainEncoder{}.Event(nil, id, final)),
+			string(Plain{}.Event(nil, id, final)),
 			"id: 7-000000000g-end\ndata: {\"progress\":100}\n\n",
 		},
 		{
 			"an envelope says what the event is",
-			string(envelopeEncoder{}.Event(nil, []byte("mAAAA"), someEvent("orders", "paid", `{"a":1}`))),
+			string(Envelope{}.Event(nil, []byte("mAAAA"), someEvent("orders", "paid", `{"a":1}`))),
 			"id: mAAAA\ndata: {\"channel\":\"orders\",\"id\":\"7-000000000g\",\"type\":\"paid\",\"time\":1234,\"data\":{\"a\":1}}\n\n",
 		},
 		{
 			"a gap notice",
-			string(plainEncoder{}.Gap(nil, id, "orders", store.Trimmed)),
+			string(Plain{}.Gap(nil, id, "orders", store.Trimmed)),
 			"id: 7-000000000g\nevent: gap\ndata: {\"channel\":\"orders\",\"reason\":\"trimmed\"}\n\n",
 		},
 		{
 			"a gap notice on a stream of several channels",
-			string(envelopeEncoder{}.Gap(nil, []byte("mAAAA"), "orders", store.Unknown)),
+			string(Envelope{}.Gap(nil, []byte("mAAAA"), "orders", store.Unknown)),
 			"id: mAAAA\nevent: gap\ndata: {\"channel\":\"orders\",\"reason\":\"unknown\"}\n\n",
 		},
 		{
 			"a gap notice that says nothing of the client's place",
-			string(envelopeEncoder{}.Gap(nil, nil, "orders", store.Trimmed)),
+			string(Envelope{}.Gap(nil, nil, "orders", store.Trimmed)),
 			"event: gap\ndata: {\"channel\":\"orders\",\"reason\":\"trimmed\"}\n\n",
 		},
-		{"a position", string(plainEncoder{}.Position(nil, id)), "id: 7-000000000g\n\n"},
-		{"a position of several channels", string(envelopeEncoder{}.Position(nil, []byte("mAAAA"))), "id: mAAAA\n\n"},
-		{"a reconnection time", string(appendRetry(nil, 1500*time.Millisecond, false)), "retry: 1500\n"},
-		{"a reconnection time alone", string(appendRetry(nil, 1500*time.Millisecond, true)), "retry: 1500\n\n"},
-		{"a value", string(jsonFrame(map[string]string{"message": "Hi"})), "data: {\"message\":\"Hi\"}\n\n"},
-		{"a heartbeat is a comment", heartbeatFrame, ": heartbeat\n\n"},
+		{"a position", string(Plain{}.Position(nil, id)), "id: 7-000000000g\n\n"},
+		{"a position of several channels", string(Envelope{}.Position(nil, []byte("mAAAA"))), "id: mAAAA\n\n"},
+		{"a reconnection time", string(AppendRetry(nil, 1500*time.Millisecond)), "retry: 1500\n"},
+		{"a reconnection time alone", string(AppendRetryFrame(nil, 1500*time.Millisecond)), "retry: 1500\n\n"},
+		{"a value", string(JSON(map[string]string{"message": "Hi"})), "data: {\"message\":\"Hi\"}\n\n"},
+		{"a heartbeat is a comment", Heartbeat, ": heartbeat\n\n"},
 		{
 			"frames are appended",
-			string(plainEncoder{}.Position(plainEncoder{}.Position([]byte("x"), id), id)),
+			string(Plain{}.Position(Plain{}.Position([]byte("x"), id), id)),
 			"xid: 7-000000000g\n\nid: 7-000000000g\n\n",
 		},
 		{"several lines", string(appendData(nil, []byte("a\nb\r\nc\rd"))), "data: a\ndata: b\ndata: c\ndata: d\n"},
@@ -112,7 +112,7 @@ func FuzzNothingEscapesItsFrame(f *testing.F) {
 		e := someEvent(channel, typ, string(data))
 		e.Final = final
 		lines := strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(string(data))
-		middle := between(t, func(dst []byte) []byte { return plainEncoder{}.Event(dst, []byte(e.ID()), e) })
+		middle := between(t, func(dst []byte) []byte { return Plain{}.Event(dst, []byte(e.ID()), e) })
 		wantID, wantType := e.ID(), typ
 		if final {
 			wantID += store.EndMark
@@ -124,13 +124,13 @@ func FuzzNothingEscapesItsFrame(f *testing.F) {
 			t.Errorf("plain: got %+v, want data %q, id %q, type %q", middle, lines, wantID, wantType)
 		}
 
-		middle = between(t, func(dst []byte) []byte { return envelopeEncoder{}.Event(dst, []byte("mAAAA"), e) })
+		middle = between(t, func(dst []byte) []byte { return Envelope{}.Event(dst, []byte("mAAAA"), e) })
 		head := `{"channel":"` + channel + `","id":"` + e.ID() + `","type":"` + typ + `","time":1234,"data":`
 		if want := head + lines + "}"; middle.Data != want || middle.LastEventID != "mAAAA" || middle.Type != "" {
 			t.Errorf("envelope: got %+v, want data %q", middle, want)
 		}
 
-		middle = between(t, func(dst []byte) []byte { return plainEncoder{}.Gap(dst, []byte("mAAAA"), channel, store.Reset) })
+		middle = between(t, func(dst []byte) []byte { return Plain{}.Gap(dst, []byte("mAAAA"), channel, store.Reset) })
 		if want := `{"channel":"` + channel + `","reason":"reset"}`; middle.Data != want || middle.Type != "gap" {
 			t.Errorf("gap: got %+v, want data %q", middle, want)
 		}

@@ -1,0 +1,14 @@
+// Package wire makes the bytes of an event stream (Server-Sent Events: WHATWG HTML, section 9.2). It is the only package
+// that knows what a frame looks like.
+//
+// A frame is one block of an event stream: some fields, one per line, and an empty line. The encoders [Plain] and
+// [Envelope] turn stored events into frames; package pubsub calls them, once per event for all streams that share a feed.
+//
+// The package knows neither streams nor HTTP, holds no state, and its functions are safe for concurrent use. The functions
+// that start with Append add to dst and return it, as the built-in append does.
+//
+// # Design
+//
+// Nothing in an event can begin a field or a frame of its own. Names of channels and types have no character that could
+// end a line, because package store hands out no others. Data is written line by line.
+package wire

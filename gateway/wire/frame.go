@@ -1,0 +1,131 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"sluice/store"
+)
+
+// Heartbeat is a frame with nothing but a comment. It keeps proxies from closing a stream on which nothing happens; clients
+// ignore it.
+const Heartbeat = ": heartbeat\n\n"
+
+// Plain encodes the events of a stream that follows one channel: the data of the frame is the data of the event. It
+// implements pubsub.Encoder. The zero value is ready for use.
+type Plain struct{}
+
+// Event encodes an event. The events of a channel with a shape of its own have no event field, so that a browser hands
+// them to onmessage; those of a general channel have their type as the event field. The id of a channel's final event
+// ends with store.EndMark.
+func (Plain) Event(dst, id []byte, e store.Event) []byte {
+	dst = append(append(dst, "id: "...), id...)
+	if e.Final {
+		dst = append(dst, store.EndMark...)
+	}
+	dst = append(dst, '\n')
+	if e.Type != "" && !store.Typed(e.Channel) {
+		dst = append(append(append(dst, "event: "...), e.Type...), '\n')
+	}
+	return append(appendData(dst, e.Data), '\n')
+}
+
+// Gap encodes a gap notice.
+func (Plain) Gap(dst, id []byte, channel string, reason store.Reason) []byte {
+	return appendGap(dst, id, channel, reason)
+}
+
+// Position encodes a frame without data. EventSource keeps the id and dispatches nothing (WHATWG HTML 9.2.6, "dispatch the
+// event", steps 1 and 2).
+func (Plain) Position(dst, id []byte) []byte { return appendPosition(dst, id) }
+
+// Envelope encodes the events of a stream that follows several channels: the data of the frame is the event inside a JSON
+// object that names its channel. It implements pubsub.Encoder. The zero value is ready for use.
+type Envelope struct{}
+
+// Event encodes an event as {"channel","id","type","time","data"}.
+func (Envelope) Event(dst, id []byte, e store.Event) []byte {
+	dst = append(append(dst, "id: "...), id...)
+	dst = append(dst, '\n')
+	if oneLine(e.Data) {
+		return append(AppendEnvelope(append(dst, "data: "...), e), "\n\n"...)
+	}
+	return append(appendData(dst, AppendEnvelope(nil, e)), '\n')
+}
+
+// Gap encodes a gap notice.
+func (Envelope) Gap(dst, id []byte, channel string, reason store.Reason) []byte {
+	return appendGap(dst, id, channel, reason)
+}
+
+// Position encodes a frame without data, as that of [Plain] does.
+func (Envelope) Position(dst, id []byte) []byte { return appendPosition(dst, id) }
+
+// AppendEnvelope appends an event as JSON: {"channel","id","type","time","data"}. The names of channels and types have no
+// character that JSON would escape.
+func AppendEnvelope(dst []byte, e store.Event) []byte {
+	dst = append(append(dst, `{"channel":"`...), e.Channel...)
+	dst = e.Position.Append(append(dst, `","id":"`...))
+	dst = append(append(dst, `","type":"`...), e.Type...)
+	dst = strconv.AppendInt(append(dst, `","time":`...), e.Time, 10)
+	return append(append(append(dst, `,"data":`...), e.Data...), '}')
+}
+
+func appendGap(dst, id []byte, channel string, reason store.Reason) []byte {
+	if id != nil {
+		dst = append(append(append(dst, "id: "...), id...), '\n')
+	}
+	dst = append(append(dst, "event: gap\ndata: {\"channel\":\""...), channel...)
+	return append(append(append(dst, `","reason":"`...), reason...), "\"}\n\n"...)
+}
+
+func appendPosition(dst, id []byte) []byte {
+	return append(append(append(dst, "id: "...), id...), "\n\n"...)
+}
+
+// appendData appends the data field, a line for each line of data.
+func appendData(dst, data []byte) []byte {
+	if oneLine(data) {
+		return append(append(append(dst, "data: "...), data...), '\n')
+	}
+	data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
+	data = bytes.ReplaceAll(data, []byte("\r"), []byte("\n"))
+	for line := range bytes.SplitSeq(data, []byte("\n")) {
+		dst = append(append(append(dst, "data: "...), line...), '\n')
+	}
+	return dst
+}
+
+// oneLine reports whether data has no line end. Stored data is compact JSON and has none, unless a program other than the
+// gateway wrote it into Redis.
+func oneLine(data []byte) bool {
+	return bytes.IndexByte(data, '\n') < 0 && bytes.IndexByte(data, '\r') < 0
+}
+
+// AppendRetry appends the reconnection time as a field of the frame that follows. The client waits for that long after the
+// connection has ended, in milliseconds (WHATWG HTML 9.2.6).
+func AppendRetry(dst []byte, retry time.Duration) []byte {
+	dst = strconv.AppendInt(append(dst, "retry: "...), retry.Milliseconds(), 10)
+	return append(dst, '\n')
+}
+
+// AppendRetryFrame appends the reconnection time as a frame of its own. A stream that ends early ends with it.
+func AppendRetryFrame(dst []byte, retry time.Duration) []byte {
+	return append(AppendRetry(dst, retry), '\n')
+}
+
+// AppendComment appends a line that clients ignore, for people who read the stream with curl. text has one line.
+func AppendComment(dst []byte, text string) []byte {
+	return append(append(append(dst, ": "...), text...), '\n')
+}
+
+// JSON encodes v as a frame without an id. It panics if v is no type that always marshals: that is a mistake of the caller.
+func JSON(v any) []byte {
+	data, err := json.Marshal(v)
+	if err != nil {
+		panic("wire: " + err.Error())
+	}
+	return append(appendData(nil, data), '\n')
+}
