@@ -55,10 +55,9 @@ func (s *Server) listEvents(c echo.Context) error {
 
 	events := h.Last(n)
 	if after := c.QueryParam("after"); after != "" {
-		at, known := store.ParseEventID(after, []string{channel})
 		events, answer.Gap = h.Events, store.Unknown
-		if known[0] {
-			events, answer.Gap = h.After(at[0])
+		if id := store.ParseEventID(after, []string{channel}); id.Known[0] {
+			events, answer.Gap = h.After(id.Positions[0])
 		}
 		events = events[:min(n, len(events))]
 	}

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"sluice/gateway/console"
+	"sluice/gateway/writer"
 	"sluice/pubsub"
 	"sluice/store"
 )
@@ -54,7 +55,7 @@ type Server struct {
 	drain    context.Context // ends when the streams shall end
 	endAll   context.CancelFunc
 	streams  openStreams
-	loops    atomic.Pointer[loops] // nil: a goroutine for every stream
+	loops    atomic.Pointer[writer.Loops] // nil: a goroutine for every stream
 }
 
 // New returns a Server on a broker and a store that stay the caller's.
@@ -162,11 +163,11 @@ func (s *Server) Serve(l net.Listener) error {
 		return err
 	}
 	if loops == nil {
-		s.http.ConnContext = boundSendBuffer
+		s.http.ConnContext = writer.BoundConn
 	}
 	s.loops.Store(loops)
 	if s.draining.Load() { // Shutdown came first, and saw none
-		loops.close()
+		loops.Close()
 	}
 	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return err
@@ -181,12 +182,12 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.draining.Store(true)
 	ended := s.streams.end() // before any is told to end: none may open behind our back
 	s.endAll()
-	s.loops.Load().drain(s.cfg.DrainTime)
+	s.loops.Load().Drain(s.cfg.DrainTime)
 	select {
 	case <-ended:
 	case <-ctx.Done():
 	}
-	s.loops.Load().close()
+	s.loops.Load().Close()
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		err = errors.Join(err, s.http.Close())

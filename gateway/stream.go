@@ -15,6 +15,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"sluice/gateway/wire"
+	"sluice/gateway/writer"
 	"sluice/pubsub"
 	"sluice/store"
 )
@@ -37,7 +38,7 @@ const (
 func (s *Server) streamTime(c echo.Context) error {
 	return s.stream(c, func(context.Context) (*pubsub.Stream, error) {
 		f := s.clock.feed
-		return &pubsub.Stream{Start: s.clock.connected(), Feed: f, Cursor: f.Head()}, nil
+		return pubsub.NewStream(f, s.clock.connected()), nil
 	})
 }
 
@@ -131,23 +132,7 @@ func (s *Server) streamOf(c echo.Context, channels []string, encoder pubsub.Enco
 	if r.LastEventID = c.Request().Header.Get("Last-Event-ID"); r.LastEventID == "" {
 		r.LastEventID = c.QueryParam("lastEventId")
 	}
-	r.Resume = r.LastEventID != ""
-	return s.stream(c, func(ctx context.Context) (*pubsub.Stream, error) {
-		st, err := s.broker.Open(ctx, r)
-		if err == nil && st.Fresh && seenEnd(r) {
-			st.Finished = true
-		}
-		return st, err
-	})
-}
-
-// seenEnd reports whether the last event id is that of a task's final event. When nothing of the task is stored any
-// more, only the id can tell that the client need not wait.
-func seenEnd(r pubsub.Request) bool {
-	id, end := strings.CutSuffix(r.LastEventID, store.EndMark)
-	_, err := store.ParsePosition(id)
-	_, task := store.TaskOf(r.Channels[0])
-	return end && err == nil && task && len(r.Channels) == 1
+	return s.stream(c, func(ctx context.Context) (*pubsub.Stream, error) { return s.broker.Open(ctx, r) })
 }
 
 // number reads a query parameter that is a number from 0 to most.
@@ -162,8 +147,8 @@ func number(parameter, text string, most int) (int, error) {
 	return n, nil
 }
 
-// stream does what all streams have in common: may this client have one, where does it start, and the headers. Then
-// it hands the stream to a writer, which calls done when it is over.
+// stream does what all streams have in common: it checks whether this client may have one, opens it, and hands it to a
+// writer.
 func (s *Server) stream(c echo.Context, open func(context.Context) (*pubsub.Stream, error)) error {
 	if s.draining.Load() {
 		return s.comeBack(c, errDraining)
@@ -172,7 +157,11 @@ func (s *Server) stream(c echo.Context, open func(context.Context) (*pubsub.Stre
 	if !ok {
 		return errTooMany
 	}
-	st, err := s.admitted(c, open)
+	st, err := s.openStream(c, open)
+	if errors.Is(err, pubsub.ErrEnded) {
+		release()
+		return c.NoContent(http.StatusNoContent) // tells EventSource to stop (WHATWG HTML 9.2.3)
+	}
 	if err != nil {
 		release()
 		if s.draining.Load() {
@@ -180,36 +169,27 @@ func (s *Server) stream(c echo.Context, open func(context.Context) (*pubsub.Stre
 		}
 		return s.comeBack(c, refusalOf(err))
 	}
-	if st.Finished {
-		st.Close()
-		release()
-		return c.NoContent(http.StatusNoContent) // tells EventSource to stop (WHATWG HTML 9.2.3)
-	}
 	if !s.streams.open() {
 		st.Close()
 		release()
 		return s.comeBack(c, errDraining)
 	}
 	s.metrics.opened.Inc()
-	path := c.Path() // echo's context is another request's by then
-	done := func(reason error) {
+	path := c.Path() // echo gives its context to another request by then
+	s.carry(c, st, func(reason error) {
 		st.Close()
 		release()
-		if errors.Is(reason, errNoNext) {
+		if errors.Is(reason, writer.ErrUnavailable) {
 			s.log.Warn("stream ended", "path", path, "error", reason)
 		}
 		s.metrics.closed.WithLabelValues(closeReason(reason)).Inc()
 		s.streams.close()
-	}
-	setStreamHeaders(c.Response().Header())
-	first := append(wire.AppendRetry(make([]byte, 0, len(st.Start)+32), s.retry()), st.Start...)
-	st.Start = nil // it may be large, and the stream long
-	s.carry(c, carried{stream: st, first: first, done: done})
+	})
 	return nil
 }
 
-// admitted opens a stream, once the door has room.
-func (s *Server) admitted(c echo.Context, open func(context.Context) (*pubsub.Stream, error)) (*pubsub.Stream, error) {
+// openStream opens a stream, once the door has room.
+func (s *Server) openStream(c echo.Context, open func(context.Context) (*pubsub.Stream, error)) (*pubsub.Stream, error) {
 	ctx, cancel := context.WithTimeout(c.Request().Context(), openTimeout)
 	defer cancel()
 	defer context.AfterFunc(s.drain, cancel)() // a stream that is still opening must not hold the end up
@@ -254,16 +234,16 @@ func (s *Server) retry() time.Duration {
 	return s.cfg.Retry/2 + rand.N(s.cfg.Retry+1)
 }
 
-// closeReason returns the label of a stream's end.
+// closeReason returns the label of a stream's end. Whatever the gateway did not decide is the client's doing.
 func closeReason(err error) string {
 	switch {
 	case errors.Is(err, pubsub.ErrTooSlow):
 		return "too_slow"
 	case errors.Is(err, pubsub.ErrEnded):
 		return "ended"
-	case errors.Is(err, errDraining):
+	case errors.Is(err, writer.ErrDraining):
 		return "draining"
-	case errors.Is(err, errNoNext):
+	case errors.Is(err, writer.ErrUnavailable):
 		return "unavailable"
 	default:
 		return "client"

@@ -228,3 +228,13 @@ func (t *tasks) wait(ctx context.Context) {
 	defer stop()
 	t.running.Wait()
 }
+
+// sleep waits for d, or less if ctx ends.
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -74,10 +74,10 @@ func BenchmarkFeedAfter(b *testing.B) {
 	for range 1000 {
 		f.Write(frame)
 	}
-	cursor := f.Head() - int64(len(frame))
+	cursor := f.place() - int64(len(frame))
 	b.ReportAllocs()
 	for b.Loop() {
-		if due, err := f.After(cursor); len(due) == 0 || err != nil {
+		if due, err := f.after(cursor); len(due) == 0 || err != nil {
 			b.Fatal(len(due), err)
 		}
 	}
@@ -98,17 +98,17 @@ func BenchmarkResume(b *testing.B) {
 			if missed < len(events) {
 				from = events[len(events)-1-missed].Position
 			}
-			r := Request{Resume: true, LastEventID: from.String()}
+			r := Request{LastEventID: from.String()}
 			b.ReportAllocs()
 			for b.Loop() {
-				starts := f.starts(r)
+				starts := f.starts(r, store.ParseEventID(r.LastEventID, f.names))
 				lock(f.channels)
 				parts, _, missing := f.replay(starts)
 				unlock(f.channels)
 				if missing != nothing || len(parts[0].events) != missed {
 					b.Fatal("not the place", missing, len(parts[0].events))
 				}
-				f.encodeStart(parts, func(int64) int64 { return 0 })
+				f.encodeReplay(parts, func(int64) int64 { return 0 })
 			}
 		})
 	}

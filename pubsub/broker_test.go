@@ -2,6 +2,7 @@ package pubsub_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -110,8 +111,7 @@ type viewer struct {
 	t      *testing.T
 	stream *pubsub.Stream
 	rest   string
-	cursor int64
-	parts  int // of what the stream started with
+	parts  int // made by Advance
 	lastID string
 }
 
@@ -125,7 +125,25 @@ func (r *replica) open(t *testing.T, q pubsub.Request) *viewer {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
-	return &viewer{t: t, stream: s, rest: string(s.Start), cursor: s.Cursor}
+	v := &viewer{t: t, stream: s}
+	if err := v.take(); err != nil && !errors.Is(err, pubsub.ErrBehind) {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// take adds what is due now to rest.
+func (v *viewer) take() error {
+	due, err := v.stream.Due(&pubsub.Answer{})
+	v.rest += string(due)
+	v.stream.Took(len(due))
+	return err
+}
+
+// behind reports whether the next part must be made before anything is due.
+func (v *viewer) behind() bool {
+	due, err := v.stream.Due(&pubsub.Answer{})
+	return len(due) == 0 && errors.Is(err, pubsub.ErrBehind)
 }
 
 // next returns the next frame that is not just a position.
@@ -146,27 +164,22 @@ func (v *viewer) next() frame {
 			}
 			return f
 		}
-		if v.stream.More {
-			if !v.stream.Next() {
-				if err := v.stream.Wait(v.t.Context()); err != nil {
-					v.t.Fatal(err)
-				}
-				continue
+		changed := v.stream.Feed().Changed()
+		switch before, err := len(v.rest), v.take(); {
+		case errors.Is(err, pubsub.ErrBehind):
+			if wait := v.stream.Advance(); wait == nil {
+				v.parts++
+			} else if err := wait(v.t.Context()); err != nil {
+				v.t.Fatal(err)
 			}
-			v.rest, v.cursor, v.parts = v.rest+string(v.stream.Start), v.stream.Cursor, v.parts+1
 			continue
-		}
-		due, err := v.stream.Feed.After(v.cursor)
-		if err != nil {
+		case err != nil:
 			v.t.Fatal(err)
-		}
-		if len(due) > 0 {
-			v.rest += string(due)
-			v.cursor += int64(len(due))
+		case len(v.rest) > before:
 			continue
 		}
 		select {
-		case <-v.stream.Feed.Changed(v.cursor):
+		case <-changed:
 		case <-timeout:
 			v.t.Fatalf("no frame came; last id %s", v.lastID)
 		}
@@ -248,7 +261,7 @@ func TestAClientResumesOnAnotherReplicaWhilePublishingGoesOn(t *testing.T) {
 			got = append(got, v.texts(min(1+n%4, events-len(got)))...)
 			id := v.lastID
 			v.stream.Close()
-			v = replicas[n%2].open(t, pubsub.Request{Channels: []string{"orders"}, Resume: true, LastEventID: id})
+			v = replicas[n%2].open(t, pubsub.Request{Channels: []string{"orders"}, LastEventID: id})
 		}
 		if want := numbers(1, events); !slices.Equal(got, want) {
 			t.Errorf("got %v", got)
@@ -264,7 +277,7 @@ func TestAClientThatNeverGotAnEventResumesFromWhereItConnected(t *testing.T) {
 	v.stream.Close()
 	a.append(t, "stock", `1`)
 	a.append(t, "orders", `2`)
-	v = a.open(t, pubsub.Request{Channels: []string{"orders", "stock"}, Resume: true, LastEventID: id})
+	v = a.open(t, pubsub.Request{Channels: []string{"orders", "stock"}, LastEventID: id})
 	got := v.texts(2)
 	slices.Sort(got)
 	if !slices.Equal(got, []string{`1`, `2`}) {
@@ -281,7 +294,7 @@ func TestOneConnectionResumesAllOfItsChannels(t *testing.T) {
 			a.append(t, channels[i%3], strconv.Itoa(i))
 		}
 		v.want(numbers(1, 5)...)
-		v = b.open(t, pubsub.Request{Channels: channels, Resume: true, LastEventID: v.lastID})
+		v = b.open(t, pubsub.Request{Channels: channels, LastEventID: v.lastID})
 		got := v.texts(4)
 		slices.Sort(got) // channels have one clock each; among them only the millisecond tells
 		if !slices.Equal(got, numbers(6, 9)) {
@@ -291,7 +304,7 @@ func TestOneConnectionResumesAllOfItsChannels(t *testing.T) {
 		id := v.lastID
 		a.append(t, "c2", `10`)
 		a.append(t, "c4", `11`)
-		v = a.open(t, pubsub.Request{Channels: []string{"c2", "c4"}, Resume: true, LastEventID: id})
+		v = a.open(t, pubsub.Request{Channels: []string{"c2", "c4"}, LastEventID: id})
 		v.wantGap("c4", store.Unknown)
 		v.want(`10`, `11`)
 	})
@@ -311,7 +324,7 @@ func TestAGapIsAnnouncedExactlyWhenEventsAreGone(t *testing.T) {
 			}
 		}
 		resume := func(id string) *viewer {
-			return a.open(t, pubsub.Request{Channels: []string{"orders"}, Resume: true, LastEventID: id})
+			return a.open(t, pubsub.Request{Channels: []string{"orders"}, LastEventID: id})
 		}
 		v := resume(kept.ID()) // everything after it is stored, if only just
 		v.want(numbers(4, 103)...)
@@ -370,7 +383,7 @@ func TestAFilterPassesItsTypesAndThePositionGoesOn(t *testing.T) {
 	add("paid", `3`)
 	v.want(`3`)
 	add("seen", `4`)
-	v = a.open(t, pubsub.Request{Channels: []string{"orders"}, Types: []string{"paid"}, Resume: true, LastEventID: v.lastID})
+	v = a.open(t, pubsub.Request{Channels: []string{"orders"}, Types: []string{"paid"}, LastEventID: v.lastID})
 	add("paid", `5`)
 	v.want(`5`)
 }
@@ -380,9 +393,6 @@ func TestAFinishedTaskEndsItsStream(t *testing.T) {
 		a, b := start(t, s.Addr, "a"), start(t, s.Addr, "b")
 		request := pubsub.Request{Channels: []string{"progress:t"}, Replay: 1}
 		waiting := a.open(t, request)
-		if !waiting.stream.Fresh {
-			t.Error("an unknown task is not fresh")
-		}
 		for _, p := range []string{"10", "20", "30"} {
 			a.append(t, "progress:t", `{"progress":`+p+`}`)
 		}
@@ -396,16 +406,16 @@ func TestAFinishedTaskEndsItsStream(t *testing.T) {
 			if text := v.next().text; !strings.Contains(text, `"completed"`) {
 				t.Errorf("got %s, want the end", text)
 			}
-			if _, err := v.stream.Feed.After(v.cursor); err != pubsub.ErrEnded {
+			if err := v.take(); !errors.Is(err, pubsub.ErrEnded) {
 				t.Errorf("after the end: got %v, want ErrEnded", err)
 			}
 		}
 		again := request
-		again.Resume, again.LastEventID = true, late.lastID
-		if v := b.open(t, again); !v.stream.Finished {
-			t.Error("a client that has seen the end is not told that it has")
+		again.LastEventID, again.Encoder = late.lastID, encoder{}
+		if _, err := b.Open(t.Context(), again); !errors.Is(err, pubsub.ErrEnded) {
+			t.Errorf("a client that has seen the end is told %v, want ErrEnded", err)
 		}
-		if v := b.open(t, request); v.stream.Finished || !strings.Contains(v.next().text, `"completed"`) {
+		if v := b.open(t, request); !strings.Contains(v.next().text, `"completed"`) {
 			t.Error("a client that has not seen the end does not get it")
 		}
 	})
@@ -529,7 +539,7 @@ func TestFlushAllIsAnnouncedAsAResetAndWhatComesNextIsDelivered(t *testing.T) {
 		a.append(t, "quiet", `2`)
 		quiet.want(`2`)
 		// A client that knows this is not told of it again.
-		v := a.open(t, pubsub.Request{Channels: []string{"quiet"}, Resume: true, LastEventID: quiet.lastID})
+		v := a.open(t, pubsub.Request{Channels: []string{"quiet"}, LastEventID: quiet.lastID})
 		v.nothingMore(a, "quiet")
 	})
 }
@@ -570,7 +580,7 @@ func TestRedisRestoredFromAnOlderSnapshotLosesAndRepeatsNothingForConnectedClien
 	// A client that was at a lost event goes on after the last common one, on a replica that saw it.
 	lost := w.lastID
 	waitFor(t, "both replicas", func() bool { return a.Ready() == nil && b.Ready() == nil })
-	w = b.open(t, pubsub.Request{Channels: []string{"orders"}, Resume: true, LastEventID: lost})
+	w = b.open(t, pubsub.Request{Channels: []string{"orders"}, LastEventID: lost})
 	w.want(numbers(100, 106)...)
 }
 
@@ -616,15 +626,16 @@ func TestAMassResumeReadsEachChannelOnce(t *testing.T) {
 		for range 300 {
 			wg.Go(func() {
 				st, err := a.Open(t.Context(), pubsub.Request{
-					Channels: []string{"orders"}, Encoder: encoder{}, Resume: true, LastEventID: from,
+					Channels: []string{"orders"}, Encoder: encoder{}, LastEventID: from,
 				})
 				if err != nil {
 					t.Error(err)
 					return
 				}
 				defer st.Close()
-				if n := strings.Count(string(st.Start), "event "); n != 49 {
-					t.Errorf("got %d events, want 49", n)
+				first, err := st.Due(&pubsub.Answer{})
+				if n := strings.Count(string(first), "event "); n != 49 || err != nil {
+					t.Errorf("got %d events and error %v, want 49 and none", n, err)
 				}
 			})
 		}

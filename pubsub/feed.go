@@ -10,15 +10,8 @@ import (
 	"sluice/store"
 )
 
-var (
-	// ErrTooSlow is returned to a stream whose cursor has fallen off its feed's tail. The stream is closed; it resumes
-	// by its last event id.
-	ErrTooSlow = errors.New("stream is too slow")
-	// ErrTooMany is returned for a stream of channels that would be more than this replica can follow.
-	ErrTooMany = errors.New("too many channels")
-	// ErrEnded is returned to a stream that has had a feed's last frame.
-	ErrEnded = errors.New("feed has ended")
-)
+// ErrTooMany is returned for a stream of channels that would be more than this replica can follow.
+var ErrTooMany = errors.New("too many channels")
 
 // Encoder turns what a feed carries into bytes for the wire. Its methods append to dst and return it. The streams of a
 // feed share what it makes. Encoders are compared with ==: equal ones must encode equally.
@@ -93,11 +86,11 @@ type Feed struct {
 // NewFeed returns a feed without channels, for frames that its owner makes itself (see Write). It keeps limit bytes.
 func NewFeed(limit int) *Feed { return &Feed{limit: limit} }
 
-// After returns frames behind cursor: all of them, or a good part. It returns nothing if there are none yet,
+// after returns frames behind cursor: all of them, or a good part. It returns nothing if there are none yet,
 // ErrTooSlow if some are gone, and ErrEnded if there will be none any more.
 //
 // The bytes are shared and must not be changed.
-func (f *Feed) After(cursor int64) ([]byte, error) {
+func (f *Feed) after(cursor int64) ([]byte, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
@@ -118,13 +111,41 @@ func (f *Feed) After(cursor int64) ([]byte, error) {
 	return c.bytes[cursor-c.start : len(c.bytes) : len(c.bytes)], nil
 }
 
-// Changed returns a channel that is closed when there is something behind cursor, or the feed has ended.
-func (f *Feed) Changed(cursor int64) <-chan struct{} {
+// Answer remembers what a feed has answered. Most streams of a feed stand at the same place: a writer that gives one Answer
+// to all of them asks the feed once. It serves the streams of one feed, in one round of writing; what the feed gets during
+// the round is noticed in the next one, since the feed wakes its writers again. The zero value remembers nothing.
+//
+// An Answer is for one goroutine at a time.
+type Answer struct {
+	frames   []byte // due at cursor, if there are some
+	cursor   int64
+	upToDate bool // nothing is due at end
+	end      int64
+}
+
+// after is Feed.after, or its remembered answer.
+func (a *Answer) after(f *Feed, cursor int64) ([]byte, error) {
+	switch {
+	case len(a.frames) > 0 && a.cursor == cursor:
+		return a.frames, nil
+	case a.upToDate && a.end == cursor:
+		return nil, nil
+	}
+	frames, err := f.after(cursor)
+	switch {
+	case len(frames) > 0:
+		a.frames, a.cursor = frames, cursor
+	case err == nil:
+		a.upToDate, a.end = true, cursor
+	}
+	return frames, err
+}
+
+// Changed returns a channel that is closed when the feed gets a frame, or ends, after the call. Whoever waits for something
+// new takes the channel first and asks what is due then, so that nothing comes between the two unnoticed.
+func (f *Feed) Changed() <-chan struct{} {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if cursor != f.head || f.ended {
-		return closedChannel
-	}
 	if f.changed == nil {
 		f.changed = make(chan struct{})
 	}
@@ -149,8 +170,8 @@ func (f *Feed) Notify(wake func()) (stop func()) {
 	}
 }
 
-// Head returns the cursor behind the newest frame.
-func (f *Feed) Head() int64 {
+// place returns the cursor behind the newest frame.
+func (f *Feed) place() int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.head

@@ -12,12 +12,12 @@ import (
 	"sluice/pubsub"
 )
 
-// readAll reads a feed from cursor to its head.
-func readAll(t *testing.T, f *pubsub.Feed, cursor int64) string {
+// readAll reads everything that is due to a stream.
+func readAll(t *testing.T, s *pubsub.Stream) string {
 	t.Helper()
 	var all strings.Builder
 	for {
-		due, err := f.After(cursor)
+		due, err := s.Due(&pubsub.Answer{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -25,23 +25,87 @@ func readAll(t *testing.T, f *pubsub.Feed, cursor int64) string {
 			return all.String()
 		}
 		all.Write(due)
-		cursor += int64(len(due))
+		s.Took(len(due))
 	}
 }
 
-func TestEveryCursorReadsTheSameBytes(t *testing.T) {
+func TestAStreamGetsEverythingFromWhereItBegan(t *testing.T) {
 	f := pubsub.NewFeed(1 << 20)
 	var want strings.Builder
-	cursors := map[int64]int{}
+	begun := map[*pubsub.Stream]int{}
 	for i := range 2000 {
-		cursors[f.Head()] = want.Len()
+		begun[pubsub.NewStream(f, nil)] = want.Len()
 		frame := fmt.Sprintf("%d%s\n", i, strings.Repeat("x", i%300))
 		f.Write([]byte(frame))
 		want.WriteString(frame)
 	}
-	for cursor, from := range cursors {
-		if got := readAll(t, f, cursor); got != want.String()[from:] {
-			t.Fatalf("cursor %d: got %d bytes, want %d", cursor, len(got), want.Len()-from)
+	for s, from := range begun {
+		if got := readAll(t, s); got != want.String()[from:] {
+			t.Fatalf("from byte %d: got %d bytes, want %d", from, len(got), want.Len()-from)
+		}
+	}
+}
+
+func TestAStreamThatIsTakenInPiecesGetsTheSameBytes(t *testing.T) {
+	f := pubsub.NewFeed(1 << 20)
+	s := pubsub.NewStream(f, []byte("first "))
+	f.Write([]byte("second "))
+	f.Write([]byte("third"))
+	var got string
+	for {
+		due, err := s.Due(&pubsub.Answer{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(due) == 0 {
+			break
+		}
+		got += string(due[:1]) // the client takes one byte at a time
+		s.Took(1)
+		if got == "first " {
+			s.Prepend([]byte("(a heartbeat) "))
+		}
+	}
+	if want := "first (a heartbeat) second third"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestStreamsThatShareAnAnswerGetTheSameAsThoseThatDoNot(t *testing.T) {
+	f := pubsub.NewFeed(1 << 20)
+	early := pubsub.NewStream(f, nil)
+	f.Write([]byte("one "))
+	late, alone := pubsub.NewStream(f, nil), pubsub.NewStream(f, nil)
+	f.Write([]byte("two"))
+	var shared pubsub.Answer
+	take := func(s *pubsub.Stream, a *pubsub.Answer) string {
+		due, err := s.Due(a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Took(len(due))
+		return string(due)
+	}
+	for _, c := range []struct {
+		name   string
+		stream *pubsub.Stream
+		want   string
+	}{
+		{"a stream from the beginning", early, "one two"}, {"the same, which has all", early, ""},
+		{"a later one", late, "two"}, {"the same, which has all", late, ""},
+	} {
+		if got := take(c.stream, &shared); got != c.want {
+			t.Errorf("%s gets %q, want %q", c.name, got, c.want)
+		}
+	}
+	if got := take(alone, &pubsub.Answer{}); got != "two" {
+		t.Errorf("a stream by itself gets %q, want two", got)
+	}
+	f.Write([]byte("three"))
+	var next pubsub.Answer
+	for _, s := range []*pubsub.Stream{early, late, alone} {
+		if got := take(s, &next); got != "three" {
+			t.Errorf("in the next round: got %q, want three", got)
 		}
 	}
 }
@@ -50,36 +114,36 @@ func TestAStreamThatFellOffTheTailIsToldAndMemoryIsBounded(t *testing.T) {
 	const limit = 64 << 10
 	f := pubsub.NewFeed(limit)
 	frame := bytes.Repeat([]byte("x"), 1000)
+	var begun []*pubsub.Stream
 	for range 1000 {
+		begun = append(begun, pubsub.NewStream(f, nil))
 		f.Write(frame)
 	}
-	if _, err := f.After(0); !errors.Is(err, pubsub.ErrTooSlow) {
+	if _, err := begun[0].Due(&pubsub.Answer{}); !errors.Is(err, pubsub.ErrTooSlow) {
 		t.Errorf("at the beginning: got %v, want ErrTooSlow", err)
 	}
-	kept := f.Head()
-	for cursor := f.Head() - 1000; ; cursor -= 1000 {
-		if _, err := f.After(cursor); err != nil {
+	kept := 0
+	for i := len(begun) - 1; i >= 0; i-- {
+		if _, err := begun[i].Due(&pubsub.Answer{}); err != nil {
 			break
 		}
-		kept = cursor
+		kept = (len(begun) - i) * len(frame)
 	}
-	if bytes := f.Head() - kept; bytes > limit || bytes < limit/4 {
-		t.Errorf("keeps %d bytes, want about %d", bytes, limit)
+	if kept > limit || kept < limit/4 {
+		t.Errorf("keeps %d bytes, want about %d", kept, limit)
 	}
 }
 
-func TestChangedIsClosedByTheNextFrame(t *testing.T) {
+func TestWhoWaitsForAFeedHearsOfTheNextFrame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := pubsub.NewFeed(1 << 20)
-		cursor := f.Head()
 		var wg sync.WaitGroup
 		for range 10 {
-			wg.Go(func() { <-f.Changed(cursor) })
+			wg.Go(func() { <-f.Changed() })
 		}
 		synctest.Wait()
 		f.Write([]byte("x"))
 		wg.Wait()
-		<-f.Changed(cursor) // it lies behind us already
 	})
 }
 
@@ -88,23 +152,25 @@ func TestReadersAndAWriterDoNotDisturbEachOther(t *testing.T) {
 	var want bytes.Buffer
 	var wg sync.WaitGroup
 	const frames = 3000
-	total := int64(0)
 	for i := range frames {
 		fmt.Fprintf(&want, "frame %d\n", i)
 	}
-	total = int64(want.Len())
 	for range 8 {
+		s := pubsub.NewStream(f, nil)
 		wg.Go(func() {
 			var got bytes.Buffer
-			for cursor := int64(0); cursor < total; {
-				<-f.Changed(cursor)
-				due, err := f.After(cursor)
+			for got.Len() < want.Len() {
+				changed := f.Changed()
+				due, err := s.Due(&pubsub.Answer{})
 				if err != nil {
 					t.Error(err)
 					return
 				}
+				if len(due) == 0 {
+					<-changed
+				}
 				got.Write(due)
-				cursor += int64(len(due))
+				s.Took(len(due))
 			}
 			if !bytes.Equal(got.Bytes(), want.Bytes()) {
 				t.Error("a reader got other bytes")

@@ -41,9 +41,9 @@ func TestAStreamFarBehindGetsAllOfItInPartsWhilePublishingGoesOn(t *testing.T) {
 				publisher.append(t, c, wide(i))
 			}
 		}
-		v := reader.open(t, pubsub.Request{Channels: channels, Resume: true, LastEventID: id})
-		if !v.stream.More || len(v.rest) < 32<<10 || len(v.rest) > 32<<10+4096 {
-			t.Fatalf("the stream starts with %d bytes, more: %v", len(v.rest), v.stream.More)
+		v := reader.open(t, pubsub.Request{Channels: channels, LastEventID: id})
+		if !v.behind() || len(v.rest) < 32<<10 || len(v.rest) > 32<<10+4096 {
+			t.Fatalf("the stream starts with %d bytes, more: %v", len(v.rest), v.behind())
 		}
 		var wg sync.WaitGroup
 		wg.Go(func() {
@@ -84,8 +84,8 @@ func TestWhatIsTrimmedBetweenTwoPartsIsAGap(t *testing.T) {
 			v.rest = rest
 		}
 	}
-	if !v.stream.More || last > 30 {
-		t.Fatalf("the first part goes to event %d, more: %v", last, v.stream.More)
+	if !v.behind() || last > 30 {
+		t.Fatalf("the first part goes to event %d, more: %v", last, v.behind())
 	}
 	for i := range 60 { // 100 are kept: 60 to 159
 		a.append(t, "orders", wide(100+i))
@@ -162,10 +162,10 @@ func TestAClientCutBetweenTwoGapNoticesIsToldOfBoth(t *testing.T) {
 			a.append(t, c, strconv.Itoa(i))
 		}
 	}
-	v := a.open(t, pubsub.Request{Channels: channels, Resume: true, LastEventID: id})
+	v := a.open(t, pubsub.Request{Channels: channels, LastEventID: id})
 	v.lastID = id
 	v.wantGap("bills", store.Trimmed)
-	v = a.open(t, pubsub.Request{Channels: channels, Resume: true, LastEventID: v.lastID})
+	v = a.open(t, pubsub.Request{Channels: channels, LastEventID: v.lastID})
 	v.wantGap("bills", store.Trimmed)
 	v.wantGap("orders", store.Trimmed)
 	next := map[string]int{}
@@ -186,7 +186,7 @@ func TestAClientWhoseFilterPassedNothingResumesFromWhereItWasLed(t *testing.T) {
 	for i := range 100 { // all are kept
 		a.append(t, "orders", strconv.Itoa(i))
 	}
-	q := pubsub.Request{Channels: []string{"orders"}, Types: []string{"rare"}, Resume: true, LastEventID: id}
+	q := pubsub.Request{Channels: []string{"orders"}, Types: []string{"rare"}, LastEventID: id}
 	v := a.open(t, q)
 	for line := range strings.Lines(v.rest) {
 		q.LastEventID = strings.Fields(line)[1]
@@ -260,7 +260,7 @@ func TestAClientInPartsMissesNothingWithoutBeingTold(t *testing.T) {
 				id := v.lastID
 				v.stream.Close()
 				publish(r.IntN(200))
-				v = a.open(t, pubsub.Request{Channels: channels, Types: types, Resume: true, LastEventID: id})
+				v = a.open(t, pubsub.Request{Channels: channels, Types: types, LastEventID: id})
 				v.lastID = id
 			}
 			for range r.IntN(100) {

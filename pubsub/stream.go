@@ -2,12 +2,23 @@ package pubsub
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"sluice/store"
+)
+
+var (
+	// ErrEnded means that a stream is over for good: its one channel has ended, and the client has all of it.
+	ErrEnded = errors.New("stream has ended")
+	// ErrTooSlow means that a stream has fallen off its feed's tail: the client took too little for too long. The stream is
+	// closed; the client resumes by its last event id.
+	ErrTooSlow = errors.New("stream is too slow")
+	// ErrBehind means that what comes next is not made yet: Advance makes it.
+	ErrBehind = errors.New("stream is behind its feed")
 )
 
 // Request says what a stream carries and from where it starts.
@@ -15,41 +26,43 @@ type Request struct {
 	Channels []string // at least one, checked, no two the same
 	Types    []string // only events of these types; none: all
 	Encoder  Encoder
-	// Resume is true if the client has been here: it gets what came after LastEventID, or a gap notice.
-	Resume      bool
+	// LastEventID is the id that a returning client sends. It gets what came after it, or a gap notice. Empty: the client
+	// comes for the first time.
 	LastEventID string
-	// Replay is how many stored events of each channel a client gets that has not been here.
+	// Replay is how many stored events of each channel a client gets that comes for the first time.
 	Replay int
 }
 
-// Stream is a place in a feed from which one client goes on.
+// Stream is the place of one client in a feed, and the bytes on the way there. It answers one question, whatever state it
+// is in: what is due to the client next? A writer moves these bytes to a connection and says how many the client took.
+//
+//	rest of what was made ──► the next part of the past ──► live frames of the feed ──► the end
+//	      (Due)                (ErrBehind: Advance)               (Due)               (ErrEnded)
+//
+// A Stream is for one goroutine at a time, but for Close, which may be called at any time.
 type Stream struct {
-	Start  []byte // what to send before the feed's frames: the client's position, gap notices, replayed events
-	Feed   *Feed
-	Cursor int64 // of the first frame after Start
-	// More is true if Start does not lead to Cursor, because too much is stored: Next makes what follows it.
-	More bool
-	// Finished is true if the one channel of the stream has ended and the client has seen its last event.
-	Finished bool
-	// Fresh is true if the one channel of the stream has never had an event.
-	Fresh bool
-
-	broker  *Broker
-	starts  []start  // by channel: where Start leads to; nil unless More
-	short   *Channel // of which
-	missing lack     // is what the next part needs
-	close   func()
+	feed   *Feed
+	cursor int64   // of the first frame of the feed that the client has not got
+	rest   []byte  // due before the feed's frames, shared with nobody
+	past   *past   // nil once rest leads to cursor
+	broker *Broker // nil for a feed that is not a broker's
+	closed atomic.Bool
 }
 
-// Close lets go of the feed. It may be called more than once, and does nothing to a feed that is not a broker's.
-func (s *Stream) Close() {
-	if s.close != nil {
-		s.close()
-	}
+// past is the state of a stream whose rest does not lead to its cursor, because too much is stored.
+type past struct {
+	starts []start // by channel: where rest leads to
+}
+
+// NewStream returns a stream of a feed that its owner fills (see NewFeed). It begins with first, and goes on with the next
+// frame of the feed.
+func NewStream(f *Feed, first []byte) *Stream {
+	return &Stream{feed: f, cursor: f.place(), rest: first}
 }
 
 // Open returns a stream. It waits until the subscription is confirmed: everything that is published after Open has
-// returned reaches the feed.
+// returned reaches the stream. It returns ErrEnded if the client has seen the end of its one channel, ErrTooMany, or the
+// error of ctx or of Redis.
 func (b *Broker) Open(ctx context.Context, r Request) (*Stream, error) {
 	names := slices.Sorted(slices.Values(r.Channels))
 	types := slices.Compact(slices.Sorted(slices.Values(r.Types)))
@@ -57,7 +70,7 @@ func (b *Broker) Open(ctx context.Context, r Request) (*Stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Stream{Feed: f, broker: b, close: sync.OnceFunc(func() { b.release(f) })}
+	s := &Stream{feed: f, broker: b}
 	if err := s.open(ctx, r); err != nil {
 		s.Close()
 		return nil, err
@@ -65,18 +78,140 @@ func (b *Broker) Open(ctx context.Context, r Request) (*Stream, error) {
 	return s, nil
 }
 
-// Next replaces Start, Cursor and More by those of the next part, which follows what Start led to: events that were
-// published meanwhile are in it, so a client that is slower than its channel may never come to the feed. It may be called
-// while More is true, and does not wait: it returns false, and has changed nothing, if something has to be read first.
-// Next and Wait must not be called at the same time.
-func (s *Stream) Next() bool {
-	_, s.short, s.missing = s.advance()
-	return s.missing == nothing
+// Close ends the stream's interest in its feed. A second call does nothing.
+func (s *Stream) Close() {
+	if s.broker != nil && s.closed.CompareAndSwap(false, true) {
+		s.broker.release(s.feed)
+	}
 }
 
-// Wait provides what Next has found missing; then Next is to be called again. After an error the stream must be closed;
-// the client resumes by its last event id.
-func (s *Stream) Wait(ctx context.Context) error { return s.broker.provide(ctx, s.short, s.missing) }
+// Feed returns the feed that the stream follows: its wake-ups tell when something new may be due.
+func (s *Stream) Feed() *Feed { return s.feed }
+
+// Due returns what is to be written to the client next, or nothing if it has everything so far. The bytes must not be
+// changed. It returns ErrBehind if Advance has to be called first, and ErrTooSlow or ErrEnded if the stream is over.
+//
+// shared spares questions to the feed: see Answer.
+func (s *Stream) Due(shared *Answer) ([]byte, error) {
+	switch {
+	case len(s.rest) > 0:
+		return s.rest, nil
+	case s.past != nil:
+		return nil, ErrBehind
+	default:
+		return shared.after(s.feed, s.cursor)
+	}
+}
+
+// Took notes that the client's connection took the first n bytes of what Due returned.
+func (s *Stream) Took(n int) {
+	if len(s.rest) == 0 {
+		s.cursor += int64(n)
+		return
+	}
+	if s.rest = s.rest[n:]; len(s.rest) == 0 {
+		s.rest = nil // it may be large, and the stream long
+	}
+}
+
+// Prepend puts bytes of the writer's own in front of what is due. It must not be called in the middle of a frame: the
+// connection must have taken everything that Due has returned so far.
+func (s *Stream) Prepend(b []byte) {
+	if len(s.rest) == 0 {
+		s.rest = b // shared, perhaps: nothing is ever written into rest
+		return
+	}
+	s.rest = slices.Concat(b, s.rest)
+}
+
+// Advance makes the next part of what leads to the feed; then it is due. Events that were published meanwhile are in it, so
+// a client that is slower than its channel may never come to the feed. It may be called after Due has returned ErrBehind.
+//
+// Advance does not block. If something has to be read first, it changes nothing and returns a function that waits until
+// that was read; then Advance is to be called again. If that function returns an error, the stream must be closed.
+func (s *Stream) Advance() (wait func(context.Context) error) {
+	if len(s.rest) > 0 || s.past == nil {
+		return nil // something is due already
+	}
+	if _, short, missing := s.advance(); missing != nothing {
+		return func(ctx context.Context) error { return s.broker.provide(ctx, short, missing) }
+	}
+	return nil
+}
+
+// open finds the stream's place, and makes what leads there.
+func (s *Stream) open(ctx context.Context, r Request) error {
+	f := s.feed
+	f.mu.Lock()
+	ready := f.ready
+	f.mu.Unlock()
+	select {
+	case <-ready:
+	case <-ctx.Done():
+		return fmt.Errorf("channels are not subscribed yet: %w", ctx.Err())
+	case <-s.broker.closed.Done():
+		return errClosed
+	}
+	id := store.ParseEventID(r.LastEventID, f.names)
+	s.past = &past{starts: f.starts(r, id)}
+	for {
+		parts, short, missing := s.advance()
+		if missing == nothing {
+			if f.finished(parts, r, id) {
+				return ErrEnded
+			}
+			return nil
+		}
+		if err := s.broker.provide(ctx, short, missing); err != nil {
+			return err
+		}
+	}
+}
+
+// advance makes rest of what comes after past.starts, and moves these to where it leads. It returns what there was, or
+// the channel that something is missing of.
+func (s *Stream) advance() (parts []part, short *Channel, missing lack) {
+	f, starts := s.feed, s.past.starts
+	lock(f.channels)
+	parts, short, missing = f.replay(starts)
+	if missing == nothing {
+		s.cursor = f.place()
+	}
+	unlock(f.channels)
+	if missing != nothing {
+		return nil, short, missing
+	}
+	var at []store.Position
+	var more bool
+	s.rest, at, more = f.encodeReplay(parts, s.broker.stats.Gaps.Add)
+	if !more {
+		s.past = nil // the stream may be long
+		return parts, nil, nothing
+	}
+	for i, p := range parts {
+		starts[i] = start{resume: true, at: at[i], known: true, epoch: p.epoch}
+	}
+	return parts, nil, nothing
+}
+
+// provide gets what is missing of a channel.
+func (b *Broker) provide(ctx context.Context, c *Channel, missing lack) error {
+	switch missing {
+	case connection:
+		if err := c.waitLive(ctx, nil); err != nil {
+			return fmt.Errorf("channel %q is being read: %w", c.name, err)
+		}
+	case older:
+		stale, err := c.load(func() (store.History, error) { return b.history(ctx, c.name) })
+		if err != nil || !stale {
+			return err
+		}
+		return b.verify(ctx, c)
+	case verification:
+		return b.verify(ctx, c)
+	}
+	return nil
+}
 
 // acquire returns the feed of these channels, types and encoder, and counts one more stream on it.
 func (b *Broker) acquire(names, types []string, encoder Encoder) (*Feed, error) {
@@ -179,79 +314,6 @@ func (b *Broker) release(f *Feed) {
 		c.users--
 		c.idleSince = now
 	}
-}
-
-// open finds the stream's place, and makes what leads there.
-func (s *Stream) open(ctx context.Context, r Request) error {
-	f := s.Feed
-	f.mu.Lock()
-	ready := f.ready
-	f.mu.Unlock()
-	select {
-	case <-ready:
-	case <-ctx.Done():
-		return fmt.Errorf("channels are not subscribed yet: %w", ctx.Err())
-	case <-s.broker.closed.Done():
-		return errClosed
-	}
-	s.starts = f.starts(r)
-	for {
-		parts, short, missing := s.advance()
-		if missing == nothing {
-			if len(parts) == 1 {
-				s.Fresh = parts[0].tip.Position.Offset == 0
-				s.Finished = parts[0].tip.Final && len(parts[0].events) == 0 && r.Resume
-			}
-			return nil
-		}
-		if err := s.broker.provide(ctx, short, missing); err != nil {
-			return err
-		}
-	}
-}
-
-// advance makes Start of what comes after starts, and moves these to where it leads. It returns what there was, or
-// the channel that something is missing of.
-func (s *Stream) advance() (parts []part, short *Channel, missing lack) {
-	f := s.Feed
-	lock(f.channels)
-	parts, short, missing = f.replay(s.starts)
-	if missing == nothing {
-		s.Cursor = f.Head()
-	}
-	unlock(f.channels)
-	if missing != nothing {
-		return nil, short, missing
-	}
-	var at []store.Position
-	s.Start, at, s.More = f.encodeStart(parts, s.broker.stats.Gaps.Add)
-	if !s.More {
-		s.starts = nil // the stream may be long
-		return parts, nil, nothing
-	}
-	for i, p := range parts {
-		s.starts[i] = start{resume: true, at: at[i], known: true, epoch: p.epoch}
-	}
-	return parts, nil, nothing
-}
-
-// provide gets what is missing of a channel.
-func (b *Broker) provide(ctx context.Context, c *Channel, missing lack) error {
-	switch missing {
-	case connection:
-		if err := c.waitLive(ctx, nil); err != nil {
-			return fmt.Errorf("channel %q is being read: %w", c.name, err)
-		}
-	case older:
-		stale, err := c.load(func() (store.History, error) { return b.history(ctx, c.name) })
-		if err != nil || !stale {
-			return err
-		}
-		return b.verify(ctx, c)
-	case verification:
-		return b.verify(ctx, c)
-	}
-	return nil
 }
 
 // verify has a channel synchronised with Redis. Made-up ids must not keep it busy: it does so only so often, and

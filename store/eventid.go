@@ -34,25 +34,40 @@ func AppendEventID(dst []byte, channels []string, at []Position) []byte {
 	return base64.RawURLEncoding.AppendEncode(dst, raw)
 }
 
-// ParseEventID reads the positions of channels out of a last event id, in the order of channels. known[i] is false
-// where the id says nothing (or nothing readable) about channels[i].
-//
-// It never fails: an id that was tampered with, or comes from somewhere else, just knows no channel.
-func ParseEventID(id string, channels []string) (at []Position, known []bool) {
-	at, known = make([]Position, len(channels)), make([]bool, len(channels))
-	id = strings.TrimSuffix(id, EndMark)
-	encoded, several := strings.CutPrefix(id, eventIDMark)
-	if !several {
-		if len(channels) == 1 {
-			if p, err := ParsePosition(id); err == nil {
-				at[0], known[0] = p, true
-			}
+// EventID is what a last event id says about some channels, in their order.
+type EventID struct {
+	Positions []Position
+	Known     []bool // false: the id says nothing readable about this channel
+	End       bool   // the id is that of the final event of the one channel
+}
+
+// ParseEventID reads what a last event id says about channels. It never fails: an id that was tampered with, or comes from
+// somewhere else, just knows no channel.
+func ParseEventID(text string, channels []string) EventID {
+	id := EventID{Positions: make([]Position, len(channels)), Known: make([]bool, len(channels))}
+	text, end := strings.CutSuffix(text, EndMark)
+	if encoded, several := strings.CutPrefix(text, eventIDMark); several {
+		byName := parsePositions(encoded)
+		for i, c := range channels {
+			p, known := byName[nameHash(c)]
+			id.Positions[i], id.Known[i] = p, known
 		}
-		return at, known
+		return id
 	}
+	if len(channels) == 1 {
+		if p, err := ParsePosition(text); err == nil {
+			id.Positions[0], id.Known[0], id.End = p, true, end
+		}
+	}
+	return id
+}
+
+// parsePositions reads the inside of an id of several channels: positions by the hash of the channel's name. It returns
+// none if the id was cut off or changed.
+func parsePositions(encoded string) map[uint32]Position {
 	raw, err := base64.RawURLEncoding.DecodeString(encoded)
 	if err != nil {
-		return at, known
+		return nil
 	}
 	byName := make(map[uint32]Position)
 	for len(raw) > 4+nonceSize {
@@ -61,22 +76,16 @@ func ParseEventID(id string, channels []string) (at []Position, known []bool) {
 		copy(p.Nonce[:], raw[4:])
 		offset, n := binary.Uvarint(raw[4+nonceSize:])
 		if n <= 0 {
-			return at, known
+			return nil
 		}
 		p.Offset = offset
 		byName[name] = p
 		raw = raw[4+nonceSize+n:]
 	}
 	if len(raw) != 0 {
-		return at, known // cut off: what came before may be cut off as well
+		return nil // cut off: what came before may be cut off as well
 	}
-	for i, c := range channels {
-		at[i], known[i] = byName[nameHash(c)], false
-		if _, ok := byName[nameHash(c)]; ok {
-			known[i] = true
-		}
-	}
-	return at, known
+	return byName
 }
 
 // nameHash stands for a channel's name inside an event id. A collision does no harm: the nonce would not fit.

@@ -25,6 +25,12 @@ func somewhere(n int, seed uint64) (channels []string, positions []store.Positio
 	return channels, positions
 }
 
+// parseEventID returns what an id says about channels, without the end mark.
+func parseEventID(text string, channels []string) (at []store.Position, known []bool) {
+	id := store.ParseEventID(text, channels)
+	return id.Positions, id.Known
+}
+
 func TestAnEventIDHoldsThePlaceInEveryChannel(t *testing.T) {
 	for n := 1; n <= 50; n++ {
 		channels, positions := somewhere(n, uint64(n))
@@ -32,7 +38,7 @@ func TestAnEventIDHoldsThePlaceInEveryChannel(t *testing.T) {
 		if !regexp.MustCompile(`^[0-9A-Za-z_-]+$`).MatchString(id) {
 			t.Errorf("%d channels: %q is not safe in a header", n, id)
 		}
-		got, known := store.ParseEventID(id, channels)
+		got, known := parseEventID(id, channels)
 		for i := range channels {
 			if !known[i] || got[i] != positions[i] {
 				t.Errorf("%d channels: place %d is read as %v (known %v), want %v", n, i, got[i], known[i], positions[i])
@@ -65,7 +71,7 @@ func TestTheEventIDOfFiftyChannelsIsShorterThanOneKiB(t *testing.T) {
 func TestAnEventIDMeansTheSameInAnotherOrder(t *testing.T) {
 	channels, positions := somewhere(3, 1)
 	id := string(store.AppendEventID(nil, channels, positions))
-	got, known := store.ParseEventID(id, []string{channels[2], channels[0], channels[1]})
+	got, known := parseEventID(id, []string{channels[2], channels[0], channels[1]})
 	for i, want := range []store.Position{positions[2], positions[0], positions[1]} {
 		if !known[i] || got[i] != want {
 			t.Errorf("place %d: got %v (known %v), want %v", i, got[i], known[i], want)
@@ -88,7 +94,7 @@ func TestAnEventIDOfOtherChannelsKnowsThoseItHas(t *testing.T) {
 		"an empty name":   {[]string{""}, []bool{false}},
 		"a name's prefix": {[]string{channels[0][:3]}, []bool{false}},
 	} {
-		got, known := store.ParseEventID(id, test.asked)
+		got, known := parseEventID(id, test.asked)
 		for i := range test.asked {
 			if known[i] != test.known[i] {
 				t.Errorf("%s: channel %q known %v, want %v", name, test.asked[i], known[i], test.known[i])
@@ -105,16 +111,24 @@ func TestAnEventIDOfOtherChannelsKnowsThoseItHas(t *testing.T) {
 
 // The name is not in the id of one channel: it is for people to read, and the nonce tells a wrong channel.
 func TestTheIDOfOneChannelSaysNothingToAStreamOfSeveral(t *testing.T) {
-	_, known := store.ParseEventID("7-0000000000", []string{"a", "b"})
+	_, known := parseEventID("7-0000000000", []string{"a", "b"})
 	if known[0] || known[1] {
 		t.Errorf("known: %v", known)
 	}
 }
 
-func TestTheEndMarkDoesNotHideThePlace(t *testing.T) {
-	at, known := store.ParseEventID("7-0000000000"+store.EndMark, []string{"progress:t"})
-	if !known[0] || at[0].Offset != 7 {
-		t.Errorf("got %v, known %v", at, known)
+func TestTheEndMarkSaysThatTheEndWasSeenAndDoesNotHideThePlace(t *testing.T) {
+	id := store.ParseEventID("7-0000000000"+store.EndMark, []string{"progress:t"})
+	if !id.Known[0] || id.Positions[0].Offset != 7 || !id.End {
+		t.Errorf("got %+v, want position 7 and the end", id)
+	}
+	if id := store.ParseEventID("7-0000000000", []string{"progress:t"}); id.End {
+		t.Error("an id without the mark is taken for the end")
+	}
+	for _, made := range []string{store.EndMark, "x" + store.EndMark, "m" + store.EndMark, "mAAAA" + store.EndMark} {
+		if id := store.ParseEventID(made, []string{"progress:t"}); id.End {
+			t.Errorf("%q, which is no position, is taken for the end", made)
+		}
 	}
 }
 
@@ -127,7 +141,7 @@ func TestACutOffEventIDKnowsNothing(t *testing.T) {
 	}
 	for n := range len(raw) {
 		cut := "m" + base64.RawURLEncoding.EncodeToString(raw[:n])
-		at, known := store.ParseEventID(cut, channels)
+		at, known := parseEventID(cut, channels)
 		for i := range channels {
 			if known[i] && at[i] != positions[i] {
 				t.Errorf("cut to %d bytes, channel %d has the place %v, want %v or none", n, i, at[i], positions[i])
@@ -152,7 +166,7 @@ func FuzzParseEventID(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, id, names string) {
 		channels := strings.Split(names, ",")
-		at, known := store.ParseEventID(id, channels)
+		at, known := parseEventID(id, channels)
 		if len(at) != len(channels) || len(known) != len(channels) {
 			t.Fatalf("%d places and %d answers for %d channels", len(at), len(known), len(channels))
 		}
@@ -161,7 +175,7 @@ func FuzzParseEventID(f *testing.F) {
 				t.Errorf("unknown channel %q has the place %v", channels[i], at[i])
 			}
 		}
-		again, _ := store.ParseEventID(string(store.AppendEventID(nil, channels, at)), channels)
+		again, _ := parseEventID(string(store.AppendEventID(nil, channels, at)), channels)
 		for i := range channels {
 			// Two names may share a hash; and a lone offset beyond what Redis can count is not read again.
 			if known[i] && again[i] != at[i] && len(channels) == 1 && at[i].Offset < 1<<53 {
@@ -179,7 +193,7 @@ func FuzzATamperedEventIDGivesNoOtherChannelsPlace(f *testing.F) {
 		channels, positions := somewhere(4, seed)
 		id := store.AppendEventID(nil, channels, positions)
 		id[where%uint(len(id))] = what
-		at, known := store.ParseEventID(string(id), channels)
+		at, known := parseEventID(string(id), channels)
 		for i := range channels {
 			for j := range channels {
 				if known[i] && i != j && at[i] == positions[j] {

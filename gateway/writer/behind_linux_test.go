@@ -1,4 +1,4 @@
-package gateway
+package writer
 
 import (
 	"context"
@@ -56,7 +56,7 @@ func TestStreamsThatEndWhileTheyCatchUpLeaveNothingBehind(t *testing.T) {
 	t.Logf("seed %d", seed)
 	for _, how := range []string{"their clients leave", "the loop drains", "the loop is closed"} {
 		t.Run(how, func(t *testing.T) {
-			l, err := newLoop(time.Second, func() time.Duration { return time.Second })
+			l, err := newLoop(testConfig(time.Second))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -74,17 +74,15 @@ func TestStreamsThatEndWhileTheyCatchUpLeaveNothingBehind(t *testing.T) {
 							t.Error(err)
 							return
 						}
-						first := st.Start
-						st.Start = nil
 						server, client := tcpPair(t)
-						fd, err := takeSocket(server)
+						fd, err := detach(server, stallTime)
 						if err != nil {
 							t.Error(err)
 							return
 						}
 						opened.Add(1)
 						calls := 0
-						l.add(fd, carried{stream: st, first: first, done: func(error) {
+						l.add(fd, Stream{Source: st, Feed: st.Feed(), Done: func(error) {
 							if calls++; calls > 1 {
 								t.Error("a stream was done with twice")
 							}

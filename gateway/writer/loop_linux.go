@@ -1,9 +1,10 @@
-package gateway
+package writer
 
 import (
 	"container/heap"
 	"context"
 	"errors"
+	"math/rand/v2"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -17,33 +18,30 @@ import (
 )
 
 const (
-	clientBytes   = 16 << 10 // that a client may send after its request; none has a reason to
-	stalledAfter  = 30 * time.Second
+	clientBytes   = 16 << 10 // that a client may send after its request; it has no reason to send any
 	eventsAtOnce  = 256
 	wheelInterval = time.Second
 )
 
 var (
-	errClientLeft  = errors.New("client left")
 	errClientTalks = errors.New("client sends data")
 	errLoopClosed  = errors.New("writer loop closed")
 )
 
-// loop carries streams on raw sockets. Two goroutines work on them, one at a time: flusher (flush_linux.go) wakes up when
-// a feed has grown or time has come, poller when a socket has news. A stream itself has neither goroutine nor buffer; it
-// is a cursor into its feed.
+// loop carries streams on raw sockets. Two goroutines work on them, one at a time: flusher (flush_linux.go) wakes up when a
+// feed has grown or a time has come, poller when a socket has news.
 type loop struct {
-	heartbeat time.Duration
-	retry     func() time.Duration
-	epoll     *os.File // the epoll set, itself watched by Go's poller: so poller costs no thread while it waits
-	epollFD   int
+	cfg     Config
+	began   time.Time // the zero of socket.wrote
+	epoll   *os.File  // the epoll set, itself watched by Go's poller: so poller costs no thread while it waits
+	epollFD int
 
-	// grown is what feeds have to say. They say it with their lock held, so it has a lock of its own, never held while
-	// a feed's or mu is taken.
+	// Feeds call the loop with their lock held. What they say has a lock of its own, which is never held while a feed's
+	// lock or mu is taken.
 	grownMu sync.Mutex
-	grown   []*group
-	waited  []waited      // news of what await waits for
-	wake    chan struct{} // 1: one of these is not empty, or the times have changed
+	grown   []*group      // feeds that have got something; guarded by grownMu
+	advice  []advice      // streams whose wait for a next part is over; guarded by grownMu
+	wake    chan struct{} // holds 1 if flusher has something to look at
 
 	mu     sync.Mutex
 	slots  []slot                  // sockets by number; guarded by mu
@@ -51,94 +49,88 @@ type loop struct {
 	groups map[*pubsub.Feed]*group // guarded by mu
 	wheel  wheel                   // guarded by mu
 	ends   endings                 // guarded by mu
-	behind []place                 // sockets whose stream has more to start with; guarded by mu
+	behind []place                 // sockets whose source must make its next part; guarded by mu
 	closed bool                    // guarded by mu
-	// Once the server drains, a stream that was on its way here gets its end right away; both guarded by mu.
+	// A stream that arrives while the server drains gets its end right away; both are guarded by mu.
 	draining  bool
 	drainTime time.Duration
 
 	work   sync.WaitGroup
-	ctx    context.Context // of what await waits for
+	ctx    context.Context // ends the waits for next parts, which outlive any call; close cancels it
 	cancel context.CancelFunc
 }
 
-// slot holds a socket. Its generation grows with each one it held: news about an earlier socket of the same number are
-// told from news about this one.
+// slot holds a socket. Its generation grows with each socket that it held, so that news about an earlier one are told from
+// news about the present one.
 type slot struct {
 	generation int32
 	sock       *socket
 }
 
-// place is where a socket was: it may be gone, and another one there.
+// place says where a socket is, or was: another one may have come to its slot since.
 type place struct{ slot, generation int32 }
 
-// group is all sockets of a loop on one feed.
+// group is all sockets of a loop that follow one feed.
 type group struct {
 	feed   *pubsub.Feed
 	socks  []*socket
-	queued atomic.Bool // in loop.grown
-	stop   func()      // ends the feed's notices
+	queued atomic.Bool // the group stands in loop.grown
+	stop   func()      // ends the feed's calls
 }
 
 // socket is one stream.
 type socket struct {
-	fd        int32
-	slot      int32
-	index     int32 // in group.socks
-	spoke     int32 // of the wheel
-	spot      int32 // in the spoke; -1: in none
-	received  int32 // bytes the client has sent
-	full      bool  // the kernel's buffer is; EPOLLOUT brings us back
-	ending    bool  // stands in loop.ends
-	behind    bool  // stands in loop.behind, or await waits for it
-	group     *group
-	stream    *pubsub.Stream // while there is more of its start to come; else nil
-	cursor    int64
-	first     []byte        // what is still to be written before the feed's frames
-	lastWrite int64         // Unix nanoseconds; or, while full, since when
-	silence   time.Duration // after which it gets a heartbeat: the setting, less a little that differs
-	done      func(error)
+	fd       int32
+	slot     int32
+	index    int32 // in group.socks
+	spoke    int32 // of the wheel
+	spot     int32 // in the spoke; -1: the socket is not on the wheel
+	received int32 // bytes that the client has sent
+	full     bool  // the kernel's buffer is full; EPOLLOUT tells when it is not
+	ending   bool  // the socket stands in loop.ends
+	behind   bool  // the socket stands in loop.behind, or await waits for its next part
+	group    *group
+	source   Source
+	wrote    time.Duration // after loop.began: when the client last took something or, while full, since when
+	silence  time.Duration // after which the socket gets a heartbeat: the setting, less a random part of it
+	done     func(error)
 }
 
-func newLoop(heartbeat time.Duration, retry func() time.Duration) (*loop, error) {
+func newLoop(cfg Config) (*loop, error) {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
 	}
-	if err := unix.SetNonblock(fd, true); err != nil { // which is what makes Go's poller take it
+	if err := unix.SetNonblock(fd, true); err != nil { // only then does Go's poller take it
 		_ = unix.Close(fd)
 		return nil, os.NewSyscallError("fcntl", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	l := &loop{
-		ctx: ctx, cancel: cancel, heartbeat: heartbeat, retry: retry, epoll: os.NewFile(uintptr(fd), "epoll"), epollFD: fd,
+	now := time.Now()
+	return &loop{
+		ctx: ctx, cancel: cancel, cfg: cfg, began: now, epoll: os.NewFile(uintptr(fd), "epoll"), epollFD: fd,
 		wake: make(chan struct{}, 1), groups: make(map[*pubsub.Feed]*group),
-		wheel: newWheel(heartbeat, time.Now()),
-	}
-	return l, nil
+		wheel: newWheel(max(cfg.Heartbeat, cfg.Stall), now),
+	}, nil
 }
 
-// start has the loop work; close ends that.
+// start starts the loop's goroutines; close ends them.
 func (l *loop) start() {
 	l.work.Go(l.flusher)
 	l.work.Go(l.poller)
 }
 
 // add takes a stream over.
-func (l *loop) add(fd int, st carried) {
+func (l *loop) add(fd int, st Stream) {
 	now := time.Now()
 	k := &socket{
-		fd: int32(fd), cursor: st.stream.Cursor, first: st.first, done: st.done, lastWrite: now.UnixNano(),
-		silence: jitter(l.heartbeat),
-	}
-	if st.stream.More {
-		k.stream = st.stream
+		fd: int32(fd), source: st.Source, done: st.Done, wrote: now.Sub(l.began), silence: jitter(l.cfg.Heartbeat),
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
 		_ = unix.Close(fd)
-		st.done(errLoopClosed)
+		st.Done(errLoopClosed)
 		return
 	}
 	if n := len(l.free); n > 0 {
@@ -148,23 +140,26 @@ func (l *loop) add(fd int, st carried) {
 		l.slots = append(l.slots, slot{})
 	}
 	l.slots[k.slot].sock = k
-	l.join(k, st.stream.Feed)
+	l.join(k, st.Feed)
 	l.wheel.add(k, now.Add(k.silence))
 	err := unix.EpollCtl(l.epollFD, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{
 		Events: unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLOUT | unix.EPOLLET,
-		Fd:     k.slot, Pad: l.slots[k.slot].generation, // both are ours to use
+		Fd:     k.slot, Pad: l.slots[k.slot].generation, // the kernel hands both back unread
 	})
 	if err != nil {
 		l.end(k, os.NewSyscallError("epoll_ctl", err))
 		return
 	}
 	if l.draining {
-		l.endAt(k, now.Add(drainDelay(l.drainTime)), errDraining)
+		l.endAt(k, now.Add(drainDelay(l.drainTime)), ErrDraining)
 	}
 	l.flushOne(k, now)
 }
 
-// join puts a socket into its feed's group; l.mu is held.
+// jitter returns d less up to a fifth of it.
+func jitter(d time.Duration) time.Duration { return d - rand.N(d/5+1) }
+
+// join puts a socket into the group of its feed; l.mu is held.
 func (l *loop) join(k *socket, feed *pubsub.Feed) {
 	g := l.groups[feed]
 	if g == nil {
@@ -176,7 +171,7 @@ func (l *loop) join(k *socket, feed *pubsub.Feed) {
 	g.socks = append(g.socks, k)
 }
 
-// feedGrew has a group flushed. It is called with the feed's lock held.
+// feedGrew has a group flushed. The feed calls it with its lock held.
 func (l *loop) feedGrew(g *group) {
 	if !g.queued.CompareAndSwap(false, true) {
 		return
@@ -187,6 +182,7 @@ func (l *loop) feedGrew(g *group) {
 	l.nudge()
 }
 
+// nudge wakes flusher.
 func (l *loop) nudge() {
 	select {
 	case l.wake <- struct{}{}:
@@ -194,7 +190,7 @@ func (l *loop) nudge() {
 	}
 }
 
-// flusher writes what feeds have got, what streams start with, heartbeats, and ends what shall end.
+// flusher writes what feeds have got, what streams have missed, heartbeats, and ends what shall end.
 func (l *loop) flusher() {
 	timer := time.NewTimer(wheelInterval)
 	defer timer.Stop()
@@ -204,8 +200,8 @@ func (l *loop) flusher() {
 		case <-timer.C:
 		}
 		l.grownMu.Lock()
-		grown, news := l.grown, l.waited
-		l.grown, l.waited = nil, nil
+		grown, news := l.grown, l.advice
+		l.grown, l.advice = nil, nil
 		l.grownMu.Unlock()
 
 		l.mu.Lock()
@@ -217,9 +213,10 @@ func (l *loop) flusher() {
 		for _, g := range grown {
 			l.flushGroup(g, &r)
 		}
-		l.leadOn(news, &r)
+		l.takeAdvice(news)
+		l.flushBehind(&r)
 		now := time.Now()
-		l.wheel.turn(now, func(k *socket) (again time.Time, stays bool) { return l.quiet(k, now) })
+		l.wheel.turn(now, func(k *socket) (again time.Time, stays bool) { return l.remind(k, now) })
 		l.endDue(now)
 		next := l.wheel.next()
 		if at, ok := l.ends.first(); ok && at.Before(next) {
@@ -230,33 +227,35 @@ func (l *loop) flusher() {
 	}
 }
 
-// quiet looks at a socket whose time on the wheel has come: it gets a heartbeat if it has had nothing for long, and is
-// ended if it has taken nothing for long. l.mu is held.
-func (l *loop) quiet(k *socket, now time.Time) (again time.Time, stays bool) {
-	last := time.Unix(0, k.lastWrite)
+// remind looks at a socket whose reminder has come: it gets a heartbeat if it has had nothing for long, and is ended if the
+// client has taken nothing for long. l.mu is held.
+func (l *loop) remind(k *socket, now time.Time) (again time.Time, stays bool) {
+	last := l.began.Add(k.wrote)
 	if k.full {
-		if now.Sub(last) >= stalledAfter {
-			l.end(k, pubsub.ErrTooSlow)
-			return time.Time{}, false
+		if at := last.Add(l.cfg.Stall); at.After(now) {
+			return at, true
 		}
-		return last.Add(stalledAfter), true
+		l.end(k, pubsub.ErrTooSlow)
+		return time.Time{}, false
 	}
 	if at := last.Add(k.silence); at.After(now) {
 		return at, true
 	}
-	n, err := write1(int(k.fd), []byte(wire.Heartbeat))
-	switch {
-	case err == syscall.EAGAIN && n > 0: // a part of a comment must be followed by the rest of it
-		k.first = []byte(wire.Heartbeat)[n:]
-		fallthrough
-	case err == syscall.EAGAIN:
-		k.full = true
-	case err != nil:
-		l.end(k, err)
+	p := l.placeOf(k)
+	k.source.Prepend(heartbeat)
+	l.flushOne(k, now)
+	if l.at(p) == nil || k.spot >= 0 { // the socket is gone, or was put on the wheel as it became full
 		return time.Time{}, false
 	}
-	k.lastWrite = now.UnixNano()
 	return now.Add(k.silence), true
+}
+
+// becameFull notes that the client does not take any more at the moment. The wheel looks whether it does by the time that
+// it counts as too slow; the reminder that stands there now may come much later. l.mu is held.
+func (l *loop) becameFull(k *socket, now time.Time) {
+	k.full = true
+	l.wheel.remove(k)
+	l.wheel.add(k, now.Add(l.cfg.Stall))
 }
 
 // endAt has a socket ended later; l.mu is held.
@@ -281,13 +280,14 @@ func (l *loop) endDue(now time.Time) {
 		if k == nil {
 			continue // it is gone already
 		}
-		if errors.Is(e.reason, errDraining) {
+		if errors.Is(e.reason, ErrDraining) {
 			l.flushOne(k, now)
 			if k = l.at(e.place); k == nil {
 				continue
 			}
-			if !k.full { // otherwise it would land in the middle of a frame
-				_, _ = write1(int(k.fd), wire.AppendRetryFrame(nil, l.retry()))
+			if !k.full { // a full socket may be in the middle of a frame
+				k.source.Prepend(wire.AppendRetryFrame(nil, l.cfg.Retry()))
+				l.flushOne(k, now)
 			}
 		}
 		l.end(k, e.reason)
@@ -305,7 +305,7 @@ func (l *loop) at(p place) *socket {
 	return nil
 }
 
-// end closes a socket and lets go of it; l.mu is held.
+// end closes a socket and forgets it; l.mu is held. It does nothing to a socket that was ended before.
 func (l *loop) end(k *socket, reason error) {
 	s := &l.slots[k.slot]
 	if s.sock != k {
@@ -314,7 +314,7 @@ func (l *loop) end(k *socket, reason error) {
 	s.sock = nil
 	s.generation++
 	l.free = append(l.free, k.slot)
-	// Closing takes it out of the epoll set too: no other descriptor refers to it.
+	// Closing takes the socket out of the epoll set too: no other descriptor refers to it.
 	_ = unix.Close(int(k.fd))
 	l.wheel.remove(k)
 
@@ -330,7 +330,7 @@ func (l *loop) end(k *socket, reason error) {
 	k.done(reason)
 }
 
-// poller takes in the news of sockets.
+// poller takes in what epoll says of sockets.
 func (l *loop) poller() {
 	raw, err := l.epoll.SyscallConn()
 	if err != nil {
@@ -360,7 +360,7 @@ func (l *loop) poller() {
 // news handles what epoll says of a socket; l.mu is held.
 func (l *loop) news(k *socket, events uint32, now time.Time) {
 	if events&(unix.EPOLLERR|unix.EPOLLHUP|unix.EPOLLRDHUP) != 0 {
-		l.end(k, errClientLeft)
+		l.end(k, ErrClientLeft)
 		return
 	}
 	if events&unix.EPOLLIN != 0 {
@@ -374,7 +374,7 @@ func (l *loop) news(k *socket, events uint32, now time.Time) {
 				continue
 			}
 			if err != nil || n == 0 {
-				l.end(k, errClientLeft)
+				l.end(k, ErrClientLeft)
 				return
 			}
 			if k.received += int32(n); k.received > clientBytes {
@@ -389,7 +389,7 @@ func (l *loop) news(k *socket, events uint32, now time.Time) {
 	}
 }
 
-// drain ends all sockets, spread over time.
+// drain ends all sockets, spread over most of the drain time.
 func (l *loop) drain(drainTime time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -397,7 +397,7 @@ func (l *loop) drain(drainTime time.Duration) {
 	l.draining, l.drainTime = true, drainTime
 	for _, s := range l.slots {
 		if s.sock != nil {
-			l.endAt(s.sock, now.Add(drainDelay(drainTime)), errDraining)
+			l.endAt(s.sock, now.Add(drainDelay(drainTime)), ErrDraining)
 		}
 	}
 }
@@ -407,7 +407,7 @@ func (l *loop) close() {
 	l.mu.Lock()
 	for _, s := range l.slots {
 		if s.sock != nil {
-			l.end(s.sock, errDraining)
+			l.end(s.sock, ErrDraining)
 		}
 	}
 	l.closed = true

@@ -1,4 +1,4 @@
-package gateway
+package writer
 
 import (
 	"fmt"
@@ -15,7 +15,7 @@ import (
 func BenchmarkFlush(b *testing.B) {
 	for _, streams := range []int{1, 100, 1000} {
 		b.Run(fmt.Sprintf("streams=%d", streams), func(b *testing.B) {
-			l, err := newLoop(time.Minute, func() time.Duration { return time.Second })
+			l, err := newLoop(testConfig(time.Minute))
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -24,11 +24,11 @@ func BenchmarkFlush(b *testing.B) {
 			var clients []net.Conn
 			for range streams {
 				server, client := tcpPair(b)
-				fd, err := takeSocket(server)
+				fd, err := detach(server, stallTime)
 				if err != nil {
 					b.Fatal(err)
 				}
-				l.add(fd, carried{stream: &pubsub.Stream{Feed: feed}, done: func(error) {}})
+				l.add(fd, Stream{Source: pubsub.NewStream(feed, nil), Feed: feed, Done: func(error) {}})
 				clients = append(clients, client)
 			}
 			frame := fmt.Appendf(nil, "id: 42-Zk3d9aQx\ndata: %0200d\n\n", 7)
@@ -59,23 +59,4 @@ func BenchmarkFlush(b *testing.B) {
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*streams), "ns/delivery")
 		})
 	}
-}
-
-// tcpPair returns two ends of a connection.
-func tcpPair(t testing.TB) (server *net.TCPConn, client net.Conn) {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	if client, err = net.Dial("tcp", listener.Addr().String()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { client.Close() })
-	conn, err := listener.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return conn.(*net.TCPConn), client
 }

@@ -1,0 +1,117 @@
+package gateway
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"sluice/gateway/wire"
+	"sluice/gateway/writer"
+	"sluice/pubsub"
+)
+
+// The values of Config.Writer.
+const (
+	WriterAuto      = "auto"      // epoll where it is possible, for every connection it is possible for
+	WriterEpoll     = "epoll"     // the same, but the server does not start where epoll is not possible
+	WriterGoroutine = "goroutine" // a goroutine for every stream
+)
+
+// startLoops starts the loops that carry streams, unless the settings or the system want a goroutine for each stream: then
+// it returns nil.
+func (s *Server) startLoops() (*writer.Loops, error) {
+	if s.cfg.Writer == WriterGoroutine {
+		return nil, nil
+	}
+	loops, err := writer.StartLoops(s.writerConfig())
+	switch {
+	case !errors.Is(err, errors.ErrUnsupported):
+		return loops, err
+	case s.cfg.Writer == WriterEpoll:
+		return nil, errors.New("GATEWAY_WRITER=epoll is possible on Linux only")
+	default:
+		return nil, nil
+	}
+}
+
+func (s *Server) writerConfig() writer.Config {
+	return writer.Config{Heartbeat: s.cfg.Heartbeat, Retry: s.retry}
+}
+
+// carry hands a stream to a loop if there are loops and the connection is one for them. Otherwise it writes the stream right
+// here, and returns when the stream is over. done is called once at the end of the stream.
+func (s *Server) carry(c echo.Context, st *pubsub.Stream, done func(reason error)) {
+	setStreamHeaders(c.Response().Header())
+	stream := writer.Stream{Source: st, Feed: st.Feed(), Done: done}
+	if !s.handOver(c, stream) {
+		done(s.carryHere(c, stream))
+	}
+}
+
+// handOver takes the connection out of net/http's hands and gives it to a loop. It returns false, and has done nothing, if
+// the connection is not plain HTTP/1.x.
+//
+// The response has no length and ends with the connection (Connection: close; RFC 9112, section 6.3). So frames go onto the
+// socket as they lie in the feed, shared by all streams, where chunks would need a head of their own for each write. A
+// response that was cut short is still noticed: a client throws a frame without its empty line away (WHATWG HTML 9.2.6), and
+// resumes from the frame before.
+func (s *Server) handOver(c echo.Context, st writer.Stream) bool {
+	loops := s.loops.Load()
+	if loops == nil || c.Request().TLS != nil || c.Request().ProtoMajor != 1 {
+		return false
+	}
+	header := c.Response().Header().Clone()
+	conn, _, err := http.NewResponseController(c.Response()).Hijack()
+	if err != nil {
+		return false
+	}
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		_ = conn.Close()
+		st.Done(fmt.Errorf("stream on a %T", conn))
+		return true
+	}
+	st.Source.Prepend(wire.AppendRetry(responseHead(header), s.retry()))
+	loops.Take(tcp, st)
+	return true
+}
+
+// responseHead returns the status line and the header fields of a stream's response.
+func responseHead(header http.Header) []byte {
+	var b bytes.Buffer
+	b.WriteString("HTTP/1.1 200 OK\r\n")
+	header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
+	header.Set("Connection", "close")
+	_ = header.Write(&b) // a buffer takes everything
+	b.WriteString("\r\n")
+	return b.Bytes()
+}
+
+// carryHere writes a stream with the handler's goroutine, over HTTP/1.1 or HTTP/2, and returns why it ended.
+func (s *Server) carryHere(c echo.Context, st writer.Stream) error {
+	rc := http.NewResponseController(c.Response())
+	if err := rc.SetReadDeadline(time.Time{}); err != nil { // the deadline would end the request's context
+		return err
+	}
+	c.Response().WriteHeader(http.StatusOK)
+	st.Source.Prepend(wire.AppendRetry(nil, s.retry()))
+	to := responseConn{c.Response(), rc}
+	return writer.Carry(c.Request().Context(), to, st, s.writerConfig(), s.drain.Done(), s.cfg.DrainTime)
+}
+
+// responseConn is a response as a writer sees it.
+type responseConn struct {
+	http.ResponseWriter
+	rc *http.ResponseController
+}
+
+// Flush implements writer.Conn.
+func (r responseConn) Flush() error { return r.rc.Flush() }
+
+// SetWriteDeadline implements writer.Conn.
+func (r responseConn) SetWriteDeadline(t time.Time) error { return r.rc.SetWriteDeadline(t) }

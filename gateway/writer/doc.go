@@ -1,0 +1,34 @@
+// Package writer moves the bytes of streams to their connections. What a stream has to say is its [Source]'s business; when
+// it is said, how fast a client must take it, and how a stream ends is this package's.
+//
+// There are two writers, and both pass the same tests:
+//
+//	Loops  Linux, plain HTTP/1.1   a few goroutines for all streams, epoll, raw sockets
+//	Carry  everything else         one goroutine for each stream: HTTP/2, TLS, other systems
+//
+// The package knows neither requests nor events: its caller takes a connection over from net/http and hands it on.
+//
+// # How a stream ends
+//
+//	reason                  when
+//	pubsub.ErrEnded         the source has ended; the connection is closed a second later
+//	pubsub.ErrTooSlow       the client took nothing for Config.Stall, or the source fell off its feed
+//	ErrUnavailable          what the client has missed cannot be read now
+//	ErrDraining             Loops.Drain or Loops.Close, or the drain channel of Carry
+//	ErrClientLeft, others   the client closed the connection, or the connection broke
+//
+// # Design
+//
+// A stream in a loop has no goroutine, no timer and no buffer. It is a socket, a source with a cursor, and a place in a
+// timing wheel. The kernel's send path is nearly the whole cost of a delivery, so a socket gets at most one write for each
+// time that its feed wakes the loop, with everything in it that is due. Sockets at the same place share one answer of the
+// source.
+//
+// Between two writes a socket is always at the end of a frame, or full. So a heartbeat and a reconnection time go out only
+// between frames: they are put in front of what is due next (Source.Prepend), and only to sockets that are not full.
+//
+// One clock tells whether a client takes anything: Config.Stall, in both writers. The kernel's own timeout for
+// unacknowledged data (TCP_USER_TIMEOUT) is a little longer, so that a client that reads nothing is counted as too slow, and
+// only one that is gone without a word as gone. All times are read from the monotonic clock: setting the machine's clock
+// neither delays a heartbeat nor ends a stream.
+package writer

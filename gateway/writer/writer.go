@@ -1,0 +1,77 @@
+package writer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"sluice/gateway/wire"
+	"sluice/pubsub"
+)
+
+// Config says how streams are written.
+type Config struct {
+	Heartbeat time.Duration        // silence after which a stream gets a heartbeat
+	Retry     func() time.Duration // returns the reconnection time for one client; called from several goroutines
+	Stall     time.Duration        // how long a client may take nothing before its stream is ended; 0: 30 s
+}
+
+// withDefaults returns the settings with the zero values replaced.
+func (c Config) withDefaults() Config {
+	if c.Stall == 0 {
+		c.Stall = stallTime
+	}
+	return c
+}
+
+const (
+	stallTime   = 30 * time.Second
+	kernelExtra = 5 * time.Second  // by which the kernel waits longer than Config.Stall
+	endDelay    = time.Second      // between the last frame of a source and the end of the connection
+	waitTime    = 10 * time.Second // for what a stream needs before its next part can be made
+	sendBuffer  = 128 << 10        // bytes that the kernel keeps for a client; left to itself, it keeps megabytes
+)
+
+// Source is what a stream has to say. *pubsub.Stream is one, and its methods say what each of these does. The writer calls
+// them from one goroutine at a time.
+type Source interface {
+	Due(shared *pubsub.Answer) ([]byte, error)
+	Took(n int)
+	Prepend(frame []byte)
+	Advance() (wait func(context.Context) error)
+}
+
+// Stream is one stream in the hands of a writer.
+type Stream struct {
+	Source Source
+	Feed   *pubsub.Feed       // wakes the writer when the source may have something new
+	Done   func(reason error) // is called once, when the stream is over; it must not block
+}
+
+var (
+	// ErrDraining ends a stream because the server stops.
+	ErrDraining = errors.New("server is stopping")
+	// ErrUnavailable ends a stream whose client has missed something that cannot be read now.
+	ErrUnavailable = errors.New("what comes next cannot be read")
+	// ErrClientLeft ends a stream whose client has closed the connection.
+	ErrClientLeft = errors.New("client left")
+)
+
+// heartbeat is shared by all streams.
+var heartbeat = []byte(wire.Heartbeat)
+
+// await waits until the next part of a stream can be made. wait is what Source.Advance returned.
+func await(ctx context.Context, wait func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, waitTime)
+	defer cancel()
+	if err := wait(ctx); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return nil
+}
+
+// drainDelay returns when one stream is ended after draining began. Streams are spread over the first three quarters of the
+// drain time, so that their clients do not arrive at the other replicas all at once. The rest is for the last ones.
+func drainDelay(drainTime time.Duration) time.Duration { return rand.N(drainTime*3/4 + 1) }
