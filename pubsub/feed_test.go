@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -123,11 +124,11 @@ func TestAStreamThatFellOffTheTailIsToldAndMemoryIsBounded(t *testing.T) {
 		t.Errorf("at the beginning: got %v, want ErrTooSlow", err)
 	}
 	kept := 0
-	for i := len(begun) - 1; i >= 0; i-- {
-		if _, err := begun[i].Due(&pubsub.Answer{}); err != nil {
+	for _, s := range slices.Backward(begun) {
+		if _, err := s.Due(&pubsub.Answer{}); err != nil {
 			break
 		}
-		kept = (len(begun) - i) * len(frame)
+		kept += len(frame)
 	}
 	if kept > limit || kept < limit/4 {
 		t.Errorf("keeps %d bytes, want about %d", kept, limit)

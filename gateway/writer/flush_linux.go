@@ -95,7 +95,7 @@ func (l *loop) flush(k *socket, now time.Time, shared *pubsub.Answer) {
 		k.wrote = now.Sub(l.began)
 		k.source.Took(n)
 		switch {
-		case err == syscall.EAGAIN:
+		case errors.Is(err, syscall.EAGAIN):
 			l.becameFull(k, now)
 		case err != nil:
 			l.end(k, err)

@@ -30,7 +30,7 @@ func Carry(ctx context.Context, to Conn, st Stream, cfg Config, drain <-chan str
 	defer func() {
 		cancel()
 		if w.waiting != nil {
-			<-w.waiting // nobody else waits for this goroutine
+			_ = <-w.waiting // nobody else waits for this goroutine
 		}
 	}()
 	var end <-chan time.Time // set once drain is closed
@@ -114,7 +114,7 @@ func (w *carrier) write(ctx context.Context) (again bool, err error) {
 // send writes b in pieces and flushes them. It stops between two frames, as b ends with one.
 func (w *carrier) send(b []byte) (sent int, err error) {
 	for sent < len(b) && err == nil {
-		n := 0
+		var n int
 		n, err = w.sendPiece(b[sent:min(sent+pieceBytes, len(b))])
 		sent += n
 	}

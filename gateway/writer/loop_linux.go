@@ -367,10 +367,10 @@ func (l *loop) news(k *socket, events uint32, now time.Time) {
 		var ignored [1024]byte
 		for {
 			n, err := unix.Read(int(k.fd), ignored[:])
-			if err == syscall.EAGAIN {
+			if errors.Is(err, syscall.EAGAIN) {
 				break
 			}
-			if err == syscall.EINTR {
+			if errors.Is(err, syscall.EINTR) {
 				continue
 			}
 			if err != nil || n == 0 {

@@ -74,9 +74,9 @@ type ending struct {
 // endings is a heap (container/heap) with the earliest first.
 type endings []ending
 
-func (e endings) Len() int           { return len(e) }
-func (e endings) Less(i, j int) bool { return e[i].at.Before(e[j].at) }
-func (e endings) Swap(i, j int)      { e[i], e[j] = e[j], e[i] }
+func (e *endings) Len() int           { return len(*e) }
+func (e *endings) Less(i, j int) bool { return (*e)[i].at.Before((*e)[j].at) }
+func (e *endings) Swap(i, j int)      { (*e)[i], (*e)[j] = (*e)[j], (*e)[i] }
 
 // Push adds an ending at the end of the slice, as container/heap asks.
 func (e *endings) Push(x any) { *e = append(*e, x.(ending)) }
@@ -90,9 +90,9 @@ func (e *endings) Pop() any {
 }
 
 // first returns when the earliest is due; ok is false if there is none.
-func (e endings) first() (at time.Time, ok bool) {
-	if len(e) == 0 {
+func (e *endings) first() (at time.Time, ok bool) {
+	if len(*e) == 0 {
 		return time.Time{}, false
 	}
-	return e[0].at, true
+	return (*e)[0].at, true
 }
