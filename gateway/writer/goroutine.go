@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"sluice/gateway/wire"
@@ -27,12 +28,8 @@ func Carry(ctx context.Context, to Conn, st Stream, cfg Config, drain <-chan str
 	w.silence = time.NewTimer(w.cfg.Heartbeat)
 	defer w.silence.Stop()
 	ctx, cancel := context.WithCancel(ctx)
-	defer func() {
-		cancel()
-		if w.waiting != nil {
-			_ = <-w.waiting // nobody else waits for this goroutine
-		}
-	}()
+	defer w.work.Wait()
+	defer cancel()
 	var end <-chan time.Time // set once drain is closed
 	for {
 		select { // a stream that always has something due must see this too
@@ -76,6 +73,7 @@ type carrier struct {
 	cfg     Config
 	silence *time.Timer // fires when a heartbeat is due
 	waiting chan error  // gets the end of the wait for the next part; nil: nothing waits
+	work    sync.WaitGroup
 }
 
 // write writes what is due once. It reports whether more may be due right away.
@@ -91,7 +89,7 @@ func (w *carrier) write(ctx context.Context) (again bool, err error) {
 			return true, nil
 		}
 		result := make(chan error, 1)
-		go func() { result <- await(ctx, wait) }() // Carry waits for it
+		w.work.Go(func() { result <- await(ctx, wait) })
 		w.waiting = result
 		return false, nil
 	case errors.Is(err, pubsub.ErrEnded):
