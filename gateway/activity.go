@@ -8,17 +8,18 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"sluice/store"
+	"sluice/store/kind"
 )
 
 func (s *Server) createActivity(c echo.Context) error {
-	var a store.Activity
+	var a kind.Activity
 	if err := s.decode(c, &a); err != nil {
 		return err
 	}
 	return s.publishActivity(c, a)
 }
 
-func (s *Server) publishActivity(c echo.Context, a store.Activity) error {
+func (s *Server) publishActivity(c echo.Context, a kind.Activity) error {
 	d, err := a.Draft()
 	if err != nil {
 		return err
@@ -46,7 +47,7 @@ func (s *Server) simulateActivity(c echo.Context) error {
 		{"task_completed", "completed a task", "Prove the delivery promise"},
 	}
 	p, d := people[rand.IntN(len(people))], deeds[rand.IntN(len(deeds))]
-	return s.publishActivity(c, store.Activity{
+	return s.publishActivity(c, kind.Activity{
 		Type: d.kind, UserID: p.id, UserName: p.name, Action: d.action, Details: d.details,
 	})
 }
@@ -56,7 +57,7 @@ func (s *Server) listActivity(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	h, err := s.store.History(c.Request().Context(), store.Activities)
+	h, err := s.store.History(c.Request().Context(), kind.Activities)
 	if err != nil {
 		return err
 	}

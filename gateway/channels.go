@@ -8,6 +8,7 @@ import (
 
 	"sluice/gateway/wire"
 	"sluice/store"
+	"sluice/store/kind"
 )
 
 func (s *Server) createEvent(c echo.Context) error {
@@ -22,7 +23,7 @@ func (s *Server) createEvent(c echo.Context) error {
 	if err := s.decode(c, &event); err != nil {
 		return err
 	}
-	d, err := store.DraftJSON(channel, event.Type, event.Data)
+	d, err := kind.DraftJSON(channel, event.Type, event.Data)
 	if err != nil {
 		return err
 	}

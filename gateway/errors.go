@@ -9,6 +9,7 @@ import (
 
 	"sluice/pubsub"
 	"sluice/store"
+	"sluice/store/kind"
 )
 
 // refusal is an answer that is not what was asked for.
@@ -51,7 +52,7 @@ func refusalOf(err error) *refusal {
 	if r, ok := errors.AsType[*refusal](err); ok {
 		return r
 	}
-	if i, ok := errors.AsType[*store.InvalidError](err); ok {
+	if i, ok := errors.AsType[*kind.InvalidError](err); ok {
 		status := http.StatusBadRequest
 		if i.Code == "too_large" {
 			status = http.StatusRequestEntityTooLarge

@@ -7,10 +7,11 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"sluice/store"
+	"sluice/store/kind"
 )
 
 func (s *Server) createNotification(c echo.Context) error {
-	var n store.Notification
+	var n kind.Notification
 	if err := s.decode(c, &n); err != nil {
 		return err
 	}
@@ -32,7 +33,7 @@ func (s *Server) listNotifications(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	h, err := s.store.History(c.Request().Context(), store.Notifications)
+	h, err := s.store.History(c.Request().Context(), kind.Notifications)
 	if err != nil {
 		return err
 	}

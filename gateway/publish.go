@@ -9,6 +9,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"sluice/store"
+	"sluice/store/kind"
 )
 
 // maxIdempotencyKey bounds a header that is the client's own text.
@@ -32,7 +33,7 @@ func (s *Server) decode(c echo.Context, v any) error {
 	if err != nil {
 		return err
 	}
-	return store.DecodeObject(text, v)
+	return kind.DecodeObject(text, v)
 }
 
 // idempotencyKey returns the request's Idempotency-Key, "" for none. Keys are told apart by route: the same key on
@@ -49,7 +50,7 @@ func idempotencyKey(c echo.Context) (string, error) {
 }
 
 // publish stores and announces a draft. The result of an earlier publish with the same Idempotency-Key is marked.
-func (s *Server) publish(c echo.Context, d store.Draft, o store.AppendOptions) (store.Event, error) {
+func (s *Server) publish(c echo.Context, d kind.Draft, o store.AppendOptions) (store.Event, error) {
 	key, err := idempotencyKey(c)
 	if err != nil {
 		return store.Event{}, err

@@ -17,7 +17,7 @@ import (
 	"sluice/gateway/wire"
 	"sluice/gateway/writer"
 	"sluice/pubsub"
-	"sluice/store"
+	"sluice/store/kind"
 )
 
 // Bounds of a stream's request.
@@ -29,12 +29,6 @@ const (
 	admitPatience = 2 * time.Second  // that a surplus stream waits before it is told to come back
 )
 
-// Default numbers of stored events that a first connect gets.
-const (
-	replayNotifications = 50
-	replayActivity      = 10
-)
-
 func (s *Server) streamTime(c echo.Context) error {
 	return s.stream(c, func(context.Context) (*pubsub.Stream, error) {
 		f := s.clock.feed
@@ -43,11 +37,11 @@ func (s *Server) streamTime(c echo.Context) error {
 }
 
 func (s *Server) streamNotifications(c echo.Context) error {
-	return s.streamOf(c, []string{store.Notifications}, wire.Plain{}, replayNotifications)
+	return s.streamOf(c, []string{kind.Notifications}, wire.Plain{}, kind.Of(kind.Notifications).Replay)
 }
 
 func (s *Server) streamActivity(c echo.Context) error {
-	return s.streamOf(c, []string{store.Activities}, wire.Plain{}, replayActivity)
+	return s.streamOf(c, []string{kind.Activities}, wire.Plain{}, kind.Of(kind.Activities).Replay)
 }
 
 func (s *Server) streamProgress(c echo.Context) error {
@@ -55,7 +49,8 @@ func (s *Server) streamProgress(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.streamOf(c, []string{store.ProgressChannel(taskID)}, wire.Plain{}, 1)
+	channel := kind.TaskChannel(taskID)
+	return s.streamOf(c, []string{channel}, wire.Plain{}, kind.Of(channel).Replay)
 }
 
 func (s *Server) streamChannel(c echo.Context) error {
@@ -67,7 +62,7 @@ func (s *Server) streamChannel(c echo.Context) error {
 }
 
 func (s *Server) streamChannels(c echo.Context) error {
-	channels, err := list(c, "channels", maxChannels, store.CheckChannel)
+	channels, err := list(c, "channels", maxChannels, kind.CheckChannel)
 	if err != nil {
 		return err
 	}
@@ -87,7 +82,7 @@ func channelParam(c echo.Context) (string, error) {
 	if err != nil {
 		channel = c.Param("channel") // which has a % in it, and so is refused
 	}
-	return channel, store.CheckChannel(channel)
+	return channel, kind.CheckChannel(channel)
 }
 
 // taskParam returns the id of the task named in the request's path.
@@ -96,7 +91,7 @@ func taskParam(c echo.Context) (string, error) {
 	if err != nil {
 		taskID = c.Param("taskId")
 	}
-	return taskID, store.CheckTaskID(taskID)
+	return taskID, kind.CheckTaskID(taskID)
 }
 
 // list reads a query parameter of comma-separated names, each of them once.
@@ -119,7 +114,7 @@ func list(c echo.Context, parameter string, most int, check func(string) error) 
 
 // streamOf streams channels. replay is the number of stored events a first connect gets if it does not say.
 func (s *Server) streamOf(c echo.Context, channels []string, encoder pubsub.Encoder, replay int) error {
-	types, err := list(c, "types", maxTypes, store.CheckType)
+	types, err := list(c, "types", maxTypes, kind.CheckType)
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"sluice/store"
+	"sluice/store/kind"
 )
 
 // maxTaskName bounds a task's name, in bytes.
@@ -50,7 +51,7 @@ func (s *Server) startTask(c echo.Context) error {
 		return err
 	}
 	if strings.TrimSpace(task.TaskName) == "" {
-		return &store.InvalidError{Code: "missing_fields", Message: "Missing required fields", Fields: []string{"taskName"}}
+		return &kind.InvalidError{Code: "missing_fields", Message: "Missing required fields", Fields: []string{"taskName"}}
 	}
 	e, taskID, err := s.beginTask(c, "", task.TaskName)
 	if err != nil {
@@ -59,7 +60,7 @@ func (s *Server) startTask(c echo.Context) error {
 	if c.Response().Header().Get("Idempotent-Replayed") == "" {
 		s.tasks.simulate(taskID, task.TaskName)
 	} else { // the answer is the first one's
-		var first store.Progress
+		var first kind.Progress
 		if err := json.Unmarshal(e.Data, &first); err != nil {
 			return fmt.Errorf("state of task %q: %w", taskID, err)
 		}
@@ -77,7 +78,7 @@ func (s *Server) startTask(c echo.Context) error {
 // from it, so that a repeated call finds the first one's channel (and there its result).
 func (s *Server) beginTask(c echo.Context, taskID, taskName string) (store.Event, string, error) {
 	if len(taskName) > maxTaskName {
-		return store.Event{}, "", &store.InvalidError{
+		return store.Event{}, "", &kind.InvalidError{
 			Code: "invalid_field", Message: fmt.Sprintf("taskName has at most %d bytes", maxTaskName),
 			Fields: []string{"taskName"},
 		}
@@ -93,7 +94,7 @@ func (s *Server) beginTask(c echo.Context, taskID, taskName string) (store.Event
 			taskID = "k" + hex.EncodeToString(sum[:12])
 		}
 	}
-	d, err := store.Report{Status: store.Pending, Message: taskName, CurrentStep: "Waiting"}.Draft(taskID)
+	d, err := kind.Report{Status: kind.Pending, Message: taskName, CurrentStep: "Waiting"}.Draft(taskID)
 	if err != nil {
 		return store.Event{}, "", err
 	}
@@ -107,7 +108,7 @@ func (s *Server) getTask(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	h, err := s.store.History(c.Request().Context(), store.ProgressChannel(taskID))
+	h, err := s.store.History(c.Request().Context(), kind.TaskChannel(taskID))
 	if err != nil {
 		return err
 	}
@@ -125,7 +126,7 @@ func (s *Server) reportProgress(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	var r store.Report
+	var r kind.Report
 	if err := s.decode(c, &r); err != nil {
 		return err
 	}
@@ -175,7 +176,7 @@ var steps = []struct {
 func (t *tasks) simulate(taskID, taskName string) {
 	t.running.Go(func() {
 		for _, st := range steps {
-			r := store.Report{Progress: &st.progress, Message: taskName + ": " + st.message, CurrentStep: st.step}
+			r := kind.Report{Progress: &st.progress, Message: taskName + ": " + st.message, CurrentStep: st.step}
 			err := t.report(t.ctx, taskID, r)
 			if err == nil && st.progress < 100 {
 				err = sleep(t.ctx, t.step)
@@ -193,7 +194,7 @@ func (t *tasks) simulate(taskID, taskName string) {
 }
 
 // report publishes a state, for up to half a minute while Redis does not answer.
-func (t *tasks) report(ctx context.Context, taskID string, r store.Report) error {
+func (t *tasks) report(ctx context.Context, taskID string, r kind.Report) error {
 	d, err := r.Draft(taskID)
 	if err != nil {
 		return err
@@ -216,7 +217,7 @@ func (t *tasks) report(ctx context.Context, taskID string, r store.Report) error
 func (t *tasks) fail(taskID, taskName string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), 2*time.Second)
 	defer cancel()
-	r := store.Report{Status: store.Failed, Message: taskName + ": the replica was stopped", CurrentStep: "Stopped"}
+	r := kind.Report{Status: kind.Failed, Message: taskName + ": the replica was stopped", CurrentStep: "Stopped"}
 	if err := t.report(ctx, taskID, r); err != nil {
 		t.log.Warn("end of a simulated task not published", "task", taskID, "error", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"sluice/store"
+	"sluice/store/kind"
 )
 
 // benchEncoder writes frames of the size that the gateway's have.
@@ -34,7 +35,7 @@ func chain(n int) []store.Event {
 func benchFeed(channels int) (*Feed, []*Channel) {
 	f := &Feed{encoder: benchEncoder{}, limit: 1 << 20, at: make([]store.Position, channels)}
 	for i := range channels {
-		c := newChannel(fmt.Sprintf("c%02d", i), store.Rule{Capacity: 100})
+		c := newChannel(fmt.Sprintf("c%02d", i), kind.Rule{Capacity: 100})
 		c.begin(store.History{})
 		c.setState(live)
 		c.feeds = append(c.feeds, feedRef{f, i})

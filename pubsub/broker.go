@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"sluice/store"
+	"sluice/store/kind"
 )
 
 // Config of a Broker.
@@ -71,15 +72,18 @@ func NewBroker(rdb *redis.Client, s *store.Store, cfg Config, log *slog.Logger) 
 	}
 	b.ingest = newIngest(ctx, s, cfg.MaxPayload, log, &b.stats)
 	// An announcement is a payload in a JSON string (six times as long at worst) and some fields; a marker names a batch.
-	longest := max(8*cfg.MaxPayload, namesPerBatch*(store.MaxNameLength+1)) + 4096
+	longest := max(8*cfg.MaxPayload, namesPerBatch*(kind.MaxChannelLength+1)) + 4096
 	b.listen = newListener(rdb, cfg.Replica, longest, b, log, &b.stats)
-	for _, name := range append([]string{store.Notifications, store.Activities}, cfg.Ingest...) {
+	channels, patterns := kind.Always()
+	for _, name := range append(channels, cfg.Ingest...) {
 		if b.channels[name] == nil {
 			c := b.newChannel(name)
 			c.users++ // for ever
 		}
 	}
-	b.listen.want(want{channel: store.ProgressPrefix + "*", raw: true, pattern: true})
+	for _, pattern := range patterns {
+		b.listen.want(want{channel: pattern, raw: true, pattern: true})
+	}
 	return b
 }
 
@@ -87,8 +91,7 @@ func NewBroker(rdb *redis.Client, s *store.Store, cfg Config, log *slog.Logger) 
 func (b *Broker) newChannel(name string) *Channel {
 	c := newChannel(name, b.store.Rule(name))
 	b.channels[name] = c
-	_, task := store.TaskOf(name) // raw reports come by the pattern
-	b.listen.want(want{channel: name, live: true, raw: !task})
+	b.listen.want(want{channel: name, live: true, raw: !kind.Of(name).ByPattern()})
 	return c
 }
 
@@ -112,7 +115,8 @@ func (b *Broker) Ready() error {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, name := range []string{store.Notifications, store.Activities} {
+	channels, _ := kind.Always()
+	for _, name := range channels {
 		c := b.channels[name]
 		c.mu.Lock()
 		state := c.state

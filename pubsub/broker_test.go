@@ -20,6 +20,7 @@ import (
 
 	"sluice/pubsub"
 	"sluice/store"
+	"sluice/store/kind"
 	"sluice/store/storetest"
 )
 
@@ -92,7 +93,7 @@ func waitFor(t testing.TB, what string, ok func() bool) {
 
 func (r *replica) append(t *testing.T, channel, data string) store.Event {
 	t.Helper()
-	d, err := store.DraftJSON(channel, "", []byte(data))
+	d, err := kind.DraftJSON(channel, "", []byte(data))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -366,7 +367,7 @@ func TestAFirstConnectGetsTheReplayItAsksFor(t *testing.T) {
 func TestAFilterPassesItsTypesAndThePositionGoesOn(t *testing.T) {
 	a := start(t, storetest.Mini(t).Addr, "a")
 	add := func(typ, data string) {
-		d, err := store.DraftJSON("orders", typ, []byte(data))
+		d, err := kind.DraftJSON("orders", typ, []byte(data))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -437,7 +438,7 @@ func TestARawPublishIsStoredOnceWithOneIDHoweverManyReplicasRun(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *storetest.Server) {
 		replicas := []*replica{start(t, s.Addr, "a"), start(t, s.Addr, "b"), start(t, s.Addr, "c")}
 		rdb := s.Client(t)
-		for _, channel := range []string{"orders", store.Notifications} {
+		for _, channel := range []string{"orders", kind.Notifications} {
 			var viewers []*viewer
 			for _, r := range replicas {
 				viewers = append(viewers, r.open(t, pubsub.Request{Channels: []string{channel}}))
@@ -565,7 +566,7 @@ func TestRedisRestoredFromAnOlderSnapshotLosesAndRepeatsNothingForConnectedClien
 	s.Real.Start(t) // with what the snapshot has: 1 to 5
 	var e store.Event
 	waitFor(t, "Redis", func() bool {
-		d, _ := store.DraftJSON("orders", "", []byte(`100`))
+		d, _ := kind.DraftJSON("orders", "", []byte(`100`))
 		var err error
 		e, _, err = a.store.Append(t.Context(), d, store.AppendOptions{})
 		return err == nil
@@ -757,7 +758,7 @@ func TestAFullRedisTakesNoEventsAndTheGatewayGoesOn(t *testing.T) {
 	if err := rdb.ConfigSet(t.Context(), "maxmemory", "1").Err(); err != nil {
 		t.Fatal(err)
 	}
-	d, _ := store.DraftJSON("orders", "", []byte(`2`))
+	d, _ := kind.DraftJSON("orders", "", []byte(`2`))
 	if _, _, err := a.store.Append(t.Context(), d, store.AppendOptions{}); err == nil {
 		t.Fatal("a full Redis took an event: this is not the scenario")
 	}

@@ -6,6 +6,7 @@ import (
 	"pgregory.net/rapid"
 
 	"sluice/store"
+	"sluice/store/kind"
 )
 
 // modelLog is a channel in a Redis that can be put back to an older snapshot, emptied and trimmed.
@@ -42,7 +43,7 @@ func TestAConnectedClientGetsTheValidBranchOnceAndInOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		capacity := rapid.IntRange(1, 8).Draw(t, "capacity")
 		redis := &modelLog{base: store.NewNonce()}
-		rule := store.Rule{Capacity: capacity}
+		rule := kind.Rule{Capacity: capacity}
 		c := newChannel("orders", rule)
 		c.settle()
 		sync := func() {
@@ -217,7 +218,7 @@ func TestCatchUp(t *testing.T) {
 			for _, e := range c.trail {
 				past.add(e.Position)
 			}
-			got, gap := catchUp(c.ours, past, c.theirs, store.Rule{Latest: c.latest})
+			got, gap := catchUp(c.ours, past, c.theirs, kind.Rule{Latest: c.latest})
 			if gap != c.gap {
 				t.Errorf("gap: got %q, want %q", gap, c.gap)
 			}
@@ -241,7 +242,7 @@ func TestAClientOfAnAbandonedBranchGoesOnFromTheLastCommonEvent(t *testing.T) {
 	for _, e := range []store.Event{e1, e2} {
 		past.add(e.Position)
 	}
-	if _, gap := catchUp(historyOf(base, 9, e1, e2), past, historyOf(base, 9, e1, b2), store.Rule{}); gap != "" {
+	if _, gap := catchUp(historyOf(base, 9, e1, e2), past, historyOf(base, 9, e1, b2), kind.Rule{}); gap != "" {
 		t.Fatalf("gap %q", gap)
 	}
 	if got := past.translate(e2.Position); got != e1.Position {

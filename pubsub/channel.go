@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sluice/store"
+	"sluice/store/kind"
 )
 
 // Bounds of what one channel holds in memory.
@@ -20,7 +21,7 @@ const (
 // All of its methods are safe for concurrent use.
 type Channel struct {
 	name string
-	rule store.Rule
+	rule kind.Rule
 
 	// mu is also held while events are appended to feeds, so that whoever holds it sees every feed of this channel
 	// exactly at the tip. Several channels' mu are taken in the order of their names; a feed's mu after them.
@@ -57,7 +58,7 @@ const (
 	live                   // and has been read
 )
 
-func newChannel(name string, rule store.Rule) *Channel {
+func newChannel(name string, rule kind.Rule) *Channel {
 	return &Channel{name: name, rule: rule, live: make(chan struct{})}
 }
 

@@ -4,11 +4,12 @@ import (
 	"testing"
 
 	"sluice/store"
+	"sluice/store/kind"
 )
 
 // settledChannel returns a channel that was just subscribed.
 func settledChannel() *Channel {
-	c := newChannel("orders", store.Rule{Capacity: 100})
+	c := newChannel("orders", kind.Rule{Capacity: 100})
 	c.settle()
 	return c
 }

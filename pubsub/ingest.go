@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sluice/store"
+	"sluice/store/kind"
 )
 
 // Bounds and times of taking raw messages in.
@@ -186,7 +187,7 @@ func (g *ingest) work(q *queue) {
 		}
 		messages := make([]store.RawMessage, len(batch))
 		for i, m := range batch {
-			d, err := store.DraftPayload(q.channel, m.payload, g.maxBytes)
+			d, err := kind.DraftPayload(q.channel, m.payload, g.maxBytes)
 			messages[i] = store.RawMessage{Draft: d, Payload: m.payload}
 			if err != nil {
 				messages[i].Reason = err.Error()
@@ -221,8 +222,8 @@ func (g *ingest) wait(q *queue) bool {
 		}
 		if len(q.messages) == 0 || g.ctx.Err() != nil {
 			delete(g.queues, q.channel)
-			if _, task := store.TaskOf(q.channel); task {
-				delete(g.loser, q.channel) // there are ever new tasks, and nobody says when one is no longer followed
+			if kind.Of(q.channel).ByPattern() {
+				delete(g.loser, q.channel) // nobody says when such a channel is no longer followed
 			}
 			g.mu.Unlock()
 			return false

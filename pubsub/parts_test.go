@@ -12,6 +12,7 @@ import (
 
 	"sluice/pubsub"
 	"sluice/store"
+	"sluice/store/kind"
 	"sluice/store/storetest"
 )
 
@@ -228,8 +229,8 @@ func TestAClientInPartsMissesNothingWithoutBeingTold(t *testing.T) {
 				c := channels[r.IntN(len(channels))]
 				n := published[c]
 				published[c]++
-				kind := []string{"even", "odd"}[n%2]
-				d, err := store.DraftJSON(c, kind, fmt.Appendf(nil, `"%d %s"`, n, strings.Repeat("x", r.IntN(3500))))
+				parity := []string{"even", "odd"}[n%2]
+				d, err := kind.DraftJSON(c, parity, fmt.Appendf(nil, `"%d %s"`, n, strings.Repeat("x", r.IntN(3500))))
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -1,6 +1,9 @@
 package pubsub
 
-import "sluice/store"
+import (
+	"sluice/store"
+	"sluice/store/kind"
+)
 
 // partBytes bounds one part of what leads a stream to its feed. The last event of a part may go beyond it. Each stream holds
 // its part by itself until the client has taken it: that is what a client costs that comes back and takes nothing.
@@ -36,8 +39,7 @@ func (f *Feed) finished(parts []part, r Request, id store.EventID) bool {
 	if p := parts[0]; p.tip.Position.Offset > 0 {
 		return p.tip.Final && len(p.events) == 0
 	}
-	_, task := store.TaskOf(f.names[0])
-	return task && id.End
+	return id.End && kind.Of(f.names[0]).Ends()
 }
 
 // replay collects the parts; the channels are locked. short is the channel that something is missing of.

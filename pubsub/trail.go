@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"sluice/store"
+	"sluice/store/kind"
 )
 
 // trailLength is how many delivered positions a channel remembers: how far back Redis may come back from a snapshot
@@ -83,7 +84,7 @@ func (t *trail) translate(p store.Position) store.Position {
 // catchUp decides what leads from ours, which a replica has delivered, to theirs, which Redis has stored: the events
 // to deliver, behind a gap notice if some cannot be. It is the whole of the promise "nothing lost, nothing twice"
 // between Redis and the replica, and free of clocks and connections.
-func catchUp(ours store.History, past *trail, theirs store.History, rule store.Rule) ([]store.Event, store.Reason) {
+func catchUp(ours store.History, past *trail, theirs store.History, rule kind.Rule) ([]store.Event, store.Reason) {
 	if skipRepair {
 		return nil, ""
 	}

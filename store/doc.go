@@ -1,16 +1,16 @@
 // Package store keeps events in Redis: it numbers them, stores the recent ones in a list per channel and
-// announces each new one, in one atomic step. It also knows what a valid notification, activity or task state is,
-// because a POST and a raw PUBLISH must be judged by the same rules.
+// announces each new one, in one atomic step. What channels there are and which events are valid on them, package kind
+// says.
 //
 // It does not deliver anything: package pubsub follows the announcements, and reads what it missed from here.
 //
 // # Keys
 //
 // All keys of a channel share the hash tag {channel}, so that one script may touch all of them in Redis Cluster.
-// Channel names hold no braces ([CheckChannel]), so no channel can reach another one's keys.
+// Channel names hold no braces ([kind.CheckChannel]), so no channel can reach another one's keys.
 //
-//	sluice:{C}:history    list, newest first, of JSON {"id","prev","time","type","data"}   Rule.Capacity, Rule.TTL
-//	sluice:{C}:meta       hash: offset and nonce of the newest event, base, final          Rule.MetaTTL
+//	sluice:{C}:history    list, newest first, of JSON {"id","prev","time","type","data"}   kind.Rule
+//	sluice:{C}:meta       hash: offset and nonce of the newest event, base, final          kind.Rule
 //	sluice:{C}:once:H     the result of a publish with Idempotency-Key (H is its hash)     5 minutes
 //	sluice:{C}:adopted:T  how many raw messages since marker T are stored                  1 hour
 //	sluice:{C}:rejected   list, newest first, of raw messages that were not understood     100 entries, 24 hours

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+
+	"sluice/store/kind"
 )
 
 // Event is one message of a channel as it is stored. Events are shared between goroutines and never changed.
@@ -43,7 +45,7 @@ type storedEvent struct {
 // Whoever can write to Redis can write anything there, so the type, which is to go into streams' frames, is checked.
 func parseEvent(channel string, text []byte) (Event, error) {
 	e, ok := scanEvent(channel, text)
-	if ok && isTypeName(e.Type) {
+	if ok && kind.CheckType(e.Type) == nil {
 		return e, nil
 	}
 	// Not the very bytes that add.lua writes: a newer version's, or edited by hand. Read it as any JSON.
@@ -59,7 +61,7 @@ func parseEvent(channel string, text []byte) (Event, error) {
 	if err != nil {
 		return Event{}, fmt.Errorf("stored event of channel %q: prev %q: %w", channel, s.Prev, err)
 	}
-	if !isTypeName(s.Type) {
+	if kind.CheckType(s.Type) != nil {
 		return Event{}, fmt.Errorf("stored event of channel %q: type %q", channel, s.Type)
 	}
 	var data bytes.Buffer

@@ -4,10 +4,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"strings"
+
+	"sluice/store/kind"
 )
 
-// keyPrefix starts every key and pub/sub channel that is ours. No channel of a user may start with it.
-const keyPrefix = "sluice:"
+// keyPrefix begins every key and pub/sub channel of the gateway's own. No channel of a user begins with it.
+const keyPrefix = kind.OwnPrefix
 
 // historyKey is the list of a channel's recent events, newest first.
 func historyKey(channel string) string { return keyPrefix + "{" + channel + "}:history" }

@@ -11,41 +11,30 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"sluice/store/kind"
 )
 
 // Store keeps events in Redis. It is safe for concurrent use and holds no events of its own.
 type Store struct {
 	rdb     redis.UniversalClient
-	cfg     Config
+	general kind.Rule // of channels that have no rule of their own
 	scripts *batcher
+}
+
+// Config says how much of the general channels is kept.
+type Config struct {
+	HistorySize int           // events per channel
+	HistoryTTL  time.Duration // after a channel's newest event
 }
 
 // New returns a Store on rdb, which stays the caller's to close.
 func New(rdb redis.UniversalClient, cfg Config) *Store {
-	return &Store{rdb: rdb, cfg: cfg, scripts: &batcher{rdb: rdb}}
+	return &Store{rdb: rdb, general: kind.Keep(cfg.HistorySize, cfg.HistoryTTL), scripts: &batcher{rdb: rdb}}
 }
 
 // Rule returns how much of a channel is kept.
-func (s *Store) Rule(channel string) Rule { return s.cfg.Rule(channel) }
-
-// Draft is an event that has no position yet. The functions of this package that make drafts check them.
-type Draft struct {
-	Channel string
-	Type    string // CheckType
-	Data    []byte // compact JSON
-	Fill    Fill   // what only Redis can put into Data
-	Final   bool   // the channel ends with it
-}
-
-// Fill says what the script puts into an event's data.
-type Fill string
-
-// What can be filled in.
-const (
-	FillNothing  Fill = ""
-	FillID       Fill = "id"       // fields "id" and "timestamp" in front of an object's own, of which there is one
-	FillProgress Fill = "progress" // the progress of the state before, in place of "progress":null
-)
+func (s *Store) Rule(channel string) kind.Rule { return kind.Of(channel).Rule(s.general) }
 
 // AppendOptions change what Append does; the zero value changes nothing.
 type AppendOptions struct {
@@ -59,11 +48,21 @@ type AppendOptions struct {
 // appendTimeout is how long a publisher waits: a Redis that hangs must not collect them.
 const appendTimeout = 6 * time.Second
 
+// How long is kept what no kind.Rule speaks of.
+const (
+	freshTTL       = time.Hour // the base of a channel that has had no event
+	onceTTL        = 5 * time.Minute
+	adoptedTTL     = time.Hour // replicas present a raw message for 15 minutes at most (maxHold in pubsub)
+	rejectedCap    = 100
+	rejectedTTL    = 24 * time.Hour
+	maxPayloadShow = 1024 // bytes of a rejected payload that are kept
+)
+
 // Append stores an event and announces it, atomically. again is true if nothing was done because the idempotency key
 // had been used; the event is then the first one.
 //
 // It returns ErrEnded, ErrExists or ErrUncertain; after any other error nothing was stored.
-func (s *Store) Append(ctx context.Context, d Draft, o AppendOptions) (event Event, again bool, err error) {
+func (s *Store) Append(ctx context.Context, d kind.Draft, o AppendOptions) (event Event, again bool, err error) {
 	keys := []string{historyKey(d.Channel), metaKey(d.Channel)}
 	if o.IdempotencyKey != "" {
 		keys = append(keys, onceKey(d.Channel, o.IdempotencyKey))
@@ -109,7 +108,7 @@ func wasSent(err error) bool {
 
 // RawMessage is a raw PUBLISH on its way into a channel: either understood (Draft) or not (Reason, Payload).
 type RawMessage struct {
-	Draft   Draft
+	Draft   kind.Draft
 	Reason  string // why it is rejected; empty if it is not
 	Payload []byte // as it came
 }
@@ -147,7 +146,7 @@ func (s *Store) Adopt(ctx context.Context, channel, marker string, first uint64,
 }
 
 // ruleArgs returns the first six arguments of both scripts.
-func ruleArgs(channel string, r Rule) []any {
+func ruleArgs(channel string, r kind.Rule) []any {
 	return []any{LiveChannel(channel), r.Capacity, seconds(r.TTL), seconds(r.MetaTTL), seconds(r.FinalTTL),
 		NewNonce().String()}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"sluice/store"
+	"sluice/store/kind"
 	"sluice/store/storetest"
 )
 
@@ -27,9 +28,9 @@ func each(t *testing.T, test func(t *testing.T, s *store.Store, rdb *redis.Clien
 	})
 }
 
-func draft(t *testing.T, channel, data string) store.Draft {
+func draft(t *testing.T, channel, data string) kind.Draft {
 	t.Helper()
-	d, err := store.DraftJSON(channel, "", []byte(data))
+	d, err := kind.DraftJSON(channel, "", []byte(data))
 	if err != nil {
 		t.Fatalf("draft %s: %v", data, err)
 	}
@@ -137,9 +138,9 @@ func TestNotificationsKeepTheNewestFiftyWithIDAndTimestampInTheData(t *testing.T
 	each(t, func(t *testing.T, s *store.Store, _ *redis.Client) {
 		var last store.Event
 		for i := range 55 {
-			last = appendEvent(t, s, store.Notifications, fmt.Sprintf(`{"type":"info","title":"t%d","message":"m"}`, i))
+			last = appendEvent(t, s, kind.Notifications, fmt.Sprintf(`{"type":"info","title":"t%d","message":"m"}`, i))
 		}
-		h := history(t, s, store.Notifications)
+		h := history(t, s, kind.Notifications)
 		if len(h.Events) != 50 || h.Floor().Offset != 5 {
 			t.Errorf("kept %d events after offset %d, want 50 after 5", len(h.Events), h.Floor().Offset)
 		}
@@ -196,7 +197,7 @@ func TestConcurrentAppendsGetDifferentOffsets(t *testing.T) {
 		seen := make(map[uint64]bool)
 		for range 50 {
 			wg.Go(func() {
-				e, _, err := s.Append(t.Context(), store.Draft{Channel: "c", Data: []byte(`1`)}, store.AppendOptions{})
+				e, _, err := s.Append(t.Context(), kind.Draft{Channel: "c", Data: []byte(`1`)}, store.AppendOptions{})
 				mu.Lock()
 				defer mu.Unlock()
 				if err != nil || seen[e.Position.Offset] {
@@ -249,7 +250,7 @@ func raw(t *testing.T, channel string, payloads ...string) []store.RawMessage {
 	t.Helper()
 	var all []store.RawMessage
 	for _, p := range payloads {
-		d, err := store.DraftPayload(channel, []byte(p), 1000)
+		d, err := kind.DraftPayload(channel, []byte(p), 1000)
 		m := store.RawMessage{Draft: d, Payload: []byte(p)}
 		if err != nil {
 			m.Reason = err.Error()
@@ -284,16 +285,16 @@ func TestARawMessageIsAdoptedOnceHoweverOftenItIsPresented(t *testing.T) {
 func TestARejectedRawMessageIsKeptOnceWithItsReason(t *testing.T) {
 	each(t, func(t *testing.T, s *store.Store, _ *redis.Client) {
 		for range 3 {
-			if _, err := s.Adopt(t.Context(), store.Notifications, "A", 1,
-				raw(t, store.Notifications, `{"type":"info"}`, `hello`, "{\"bad\xff")); err != nil {
+			if _, err := s.Adopt(t.Context(), kind.Notifications, "A", 1,
+				raw(t, kind.Notifications, `{"type":"info"}`, `hello`, "{\"bad\xff")); err != nil {
 				t.Fatal(err)
 			}
 		}
-		h := history(t, s, store.Notifications)
+		h := history(t, s, kind.Notifications)
 		if len(h.Events) != 1 || !strings.Contains(string(h.Events[0].Data), `"message":"hello"`) {
 			t.Errorf("history: %s", datas(h.Events))
 		}
-		rejected, err := s.Rejected(t.Context(), store.Notifications)
+		rejected, err := s.Rejected(t.Context(), kind.Notifications)
 		if err != nil || len(rejected) != 2 {
 			t.Fatalf("rejected: %s, %v", rejected, err)
 		}
@@ -358,7 +359,7 @@ func TestAnErrorOfRedisIsReported(t *testing.T) {
 	server.Mini.SetError("LOADING Redis is loading the dataset in memory")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	if _, _, err := s.Append(ctx, store.Draft{Channel: "c", Data: []byte(`1`)}, store.AppendOptions{}); err == nil {
+	if _, _, err := s.Append(ctx, kind.Draft{Channel: "c", Data: []byte(`1`)}, store.AppendOptions{}); err == nil {
 		t.Error("append: no error")
 	}
 	if _, errs := s.Tips(ctx, []string{"c"}, true); errs[0] == nil {

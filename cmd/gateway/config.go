@@ -19,7 +19,7 @@ import (
 	"github.com/kelseyhightower/envconfig"
 
 	"sluice/gateway"
-	"sluice/store"
+	"sluice/store/kind"
 )
 
 // Config is what the environment says. Each field is the variable GATEWAY_ and its name in upper case with underscores.
@@ -222,7 +222,7 @@ func (c *Config) validate() error {
 	}
 	for i, name := range c.Ingest {
 		c.Ingest[i] = strings.TrimSpace(name)
-		if err := store.CheckChannel(c.Ingest[i]); err != nil {
+		if err := kind.CheckChannel(c.Ingest[i]); err != nil {
 			return wrong("INGEST", name, "names of channels are expected: "+err.Error())
 		}
 	}
@@ -242,7 +242,7 @@ func (c *Config) validate() error {
 		}
 		c.CORSOrigins[i] = origin
 	}
-	if c.Replica != "" && store.CheckChannel(c.Replica) != nil {
+	if c.Replica != "" && kind.CheckChannel(c.Replica) != nil {
 		return wrong("REPLICA", c.Replica, "a name of letters, digits and : . _ - is expected")
 	}
 	if !slices.Contains([]string{gateway.WriterAuto, gateway.WriterEpoll, gateway.WriterGoroutine}, c.Writer) {

@@ -19,6 +19,7 @@ import (
 	"sluice/gateway"
 	"sluice/pubsub"
 	"sluice/store"
+	"sluice/store/kind"
 )
 
 // shutdownExtra is what the end may take beyond the drain time: the last requests, and simulated tasks.
@@ -33,7 +34,7 @@ func run(ctx context.Context, cfg Config, out io.Writer) error {
 	log := newLogger(cfg.LogLevel, readable, out)
 	if cfg.Replica == "" {
 		host, err := os.Hostname()
-		if err != nil || store.CheckChannel(host) != nil || len(host) > 64 {
+		if err != nil || kind.CheckChannel(host) != nil || len(host) > 64 {
 			host = "replica"
 		}
 		cfg.Replica = host + "-" + strings.ToLower(rand.Text()[:5])

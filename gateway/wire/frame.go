@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sluice/store"
+	"sluice/store/kind"
 )
 
 // Heartbeat is a frame with nothing but a comment. It keeps proxies from closing a stream on which nothing happens; clients
@@ -26,7 +27,7 @@ func (Plain) Event(dst, id []byte, e store.Event) []byte {
 		dst = append(dst, store.EndMark...)
 	}
 	dst = append(dst, '\n')
-	if e.Type != "" && !store.Typed(e.Channel) {
+	if e.Type != "" && kind.Of(e.Channel).EventByType {
 		dst = append(append(append(dst, "event: "...), e.Type...), '\n')
 	}
 	return append(appendData(dst, e.Data), '\n')

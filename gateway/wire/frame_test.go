@@ -12,6 +12,7 @@ import (
 
 	"sluice/pubsub"
 	"sluice/store"
+	"sluice/store/kind"
 )
 
 var (
@@ -106,7 +107,7 @@ func FuzzNothingEscapesItsFrame(f *testing.F) {
 		f.Add([]byte(`1`), "paid", data, false)
 	}
 	f.Fuzz(func(t *testing.T, data []byte, typ, channel string, final bool) {
-		if store.CheckType(typ) != nil || store.CheckChannel(channel) != nil {
+		if kind.CheckType(typ) != nil || kind.CheckChannel(channel) != nil {
 			t.Skip() // no event has such a type or channel: TestNoTypeOrChannelCanHoldALineEnd
 		}
 		e := someEvent(channel, typ, string(data))
@@ -117,7 +118,7 @@ func FuzzNothingEscapesItsFrame(f *testing.F) {
 		if final {
 			wantID += store.EndMark
 		}
-		if store.Typed(channel) {
+		if !kind.Of(channel).EventByType {
 			wantType = ""
 		}
 		if middle.Data != lines || middle.LastEventID != wantID || middle.Type != wantType {
@@ -158,10 +159,10 @@ func between(t *testing.T, frame func(dst []byte) []byte) sse.Event {
 
 func TestNoTypeOrChannelCanHoldALineEnd(t *testing.T) {
 	for _, bad := range []string{"\n", "\r", "\x00", ":\n", "a\nb", "a\rb", "a b", `a"b`, `a\b`, "é", "\u2028", "\xff"} {
-		if store.CheckType(bad) == nil {
+		if kind.CheckType(bad) == nil {
 			t.Errorf("type %q is taken", bad)
 		}
-		if store.CheckChannel(bad) == nil {
+		if kind.CheckChannel(bad) == nil {
 			t.Errorf("channel %q is taken", bad)
 		}
 	}

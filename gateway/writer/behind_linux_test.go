@@ -18,6 +18,7 @@ import (
 	"sluice/gateway/wire"
 	"sluice/pubsub"
 	"sluice/store"
+	"sluice/store/kind"
 	"sluice/store/storetest"
 )
 
@@ -39,7 +40,7 @@ func TestStreamsThatEndWhileTheyCatchUpLeaveNothingBehind(t *testing.T) {
 		rdb.Close()
 	})
 	publish := func(data string) {
-		d, err := store.DraftJSON("orders", "", []byte(data))
+		d, err := kind.DraftJSON("orders", "", []byte(data))
 		if err != nil {
 			t.Error(err)
 		}

@@ -1,16 +1,15 @@
-package store
+package kind
 
 import (
 	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"unicode/utf8"
 )
 
-// DecodeObject reads exactly one JSON object into v. Fields that v does not know are passed over. Its errors are
-// *InvalidError.
+// DecodeObject reads exactly one JSON object into v, a pointer to a struct. It ignores fields that v does not have. Its
+// errors are *[InvalidError].
 func DecodeObject(text []byte, v any) error {
 	if len(bytes.TrimSpace(text)) == 0 {
 		return invalid("invalid_json", "The body is empty; a JSON object is expected")
@@ -35,28 +34,14 @@ func DecodeObject(text []byte, v any) error {
 	return invalid("invalid_json", "The text is not valid JSON")
 }
 
-// requireFields returns the error for fields whose value is blank, or nil. Names and values alternate.
-func requireFields(namesAndValues ...string) error {
-	var missing []string
-	for i := 0; i < len(namesAndValues); i += 2 {
-		if strings.TrimSpace(namesAndValues[i+1]) == "" {
-			missing = append(missing, namesAndValues[i])
-		}
-	}
-	if len(missing) == 0 {
-		return nil
-	}
-	return invalid("missing_fields", "Missing required fields", missing...)
-}
-
-// marshal is json.Marshal without the escaping of < > and &: the data goes into an event stream, not into HTML.
-// v is a struct of ours that always marshals.
+// marshal is json.Marshal without the escaping of < > and &, because the data goes into an event stream, not into HTML.
+// v is a type of this package that can always be encoded.
 func marshal(v any) []byte {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(v); err != nil {
-		panic("store: " + err.Error()) // a struct of ours that cannot be JSON is a mistake in this package
+		panic("kind: " + err.Error()) // only a mistake in this package makes one of its types impossible to encode
 	}
 	return bytes.TrimRight(b.Bytes(), "\n")
 }

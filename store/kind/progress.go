@@ -1,4 +1,4 @@
-package store
+package kind
 
 import (
 	"bytes"
@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// The statuses of a task. Completed and failed are terminal: nothing comes after them.
+// The statuses of a task. Completed and failed are final: no report is taken after them.
 const (
 	Pending    = "pending"
 	Processing = "processing"
@@ -25,28 +25,39 @@ type Progress struct {
 	CurrentStep string  `json:"currentStep"`
 }
 
-// Report is what a worker says of a task.
+// Report is what a worker says about a task.
 type Report struct {
-	// Progress may be left out with the statuses pending (it is 0 then), completed (100) and failed (it stays).
-	Progress    *float64 `json:"progress"`
-	Status      string   `json:"status"` // left out: completed at 100, processing below
-	Message     string   `json:"message"`
-	CurrentStep string   `json:"currentStep"`
+	// Progress is in percent. With some statuses it may be left out:
+	//
+	//	pending    it is 0
+	//	completed  it is 100
+	//	failed     it is that of the state before
+	Progress *float64 `json:"progress"`
+	// Status may be left out: it is completed at 100 percent, processing below.
+	Status      string `json:"status"`
+	Message     string `json:"message"`
+	CurrentStep string `json:"currentStep"`
 }
 
-// MaxTaskIDLength is the greatest length of a task's id: its channel's name must not be too long either.
-const MaxTaskIDLength = MaxNameLength - len(ProgressPrefix)
+// taskPrefix begins the name of a task's channel; the task's id follows.
+const taskPrefix = "progress:"
 
-// CheckTaskID reports, as an *InvalidError, why id cannot be the id of a task.
+// TaskChannel returns the channel of a task's states.
+func TaskChannel(taskID string) string { return taskPrefix + taskID }
+
+// MaxTaskIDLength is the greatest length of a task's id, in bytes: the name of its channel must not be too long either.
+const MaxTaskIDLength = MaxChannelLength - len(taskPrefix)
+
+// CheckTaskID reports, as an *[InvalidError], why id cannot be the id of a task.
 func CheckTaskID(id string) error {
-	if id == "" || len(id) > MaxTaskIDLength || !isName(id) {
+	if id == "" || len(id) > MaxTaskIDLength || !hasNameCharacters(id) {
 		return invalid("invalid_task",
 			fmt.Sprintf("A task's id consists of 1 to %d letters, digits and : . _ -", MaxTaskIDLength))
 	}
 	return nil
 }
 
-// Draft checks the report and makes an event of it. Its errors are *InvalidError.
+// Draft checks the report and makes an event of it. Its errors are *[InvalidError].
 func (r Report) Draft(taskID string) (Draft, error) {
 	if err := CheckTaskID(taskID); err != nil {
 		return Draft{}, err
@@ -59,7 +70,7 @@ func (r Report) Draft(taskID string) (Draft, error) {
 		state.Progress = 100
 	case r.Status == Pending, r.Status == Failed:
 	default:
-		return Draft{}, invalid("missing_fields", "Missing required fields", "progress")
+		return Draft{}, missing("progress")
 	}
 	if state.Progress < 0 || state.Progress > 100 {
 		return Draft{}, invalid("invalid_progress", "progress is a number from 0 to 100", "progress")
@@ -71,10 +82,10 @@ func (r Report) Draft(taskID string) (Draft, error) {
 		}
 	}
 	if !slices.Contains(statuses, state.Status) {
-		return Draft{}, invalid("invalid_status", "status is one of pending, processing, completed, failed", "status")
+		return Draft{}, oneOf("invalid_status", "status", statuses)
 	}
 	d := Draft{
-		Channel: ProgressChannel(taskID), Type: state.Status, Data: marshal(state),
+		Channel: TaskChannel(taskID), Type: state.Status, Data: marshal(state),
 		Final: state.Status == Completed || state.Status == Failed,
 	}
 	if r.Progress == nil && r.Status == Failed {

@@ -1,40 +1,44 @@
-package store
+package kind
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/url"
 	"slices"
 	"strings"
 )
 
-// Notification is what a publisher says of a notification. The stored and delivered one has "id" and "timestamp" too.
+// Notification is a notification as a publisher sends it. The stored and delivered one also has "id" and "timestamp".
 type Notification struct {
 	Type     string   `json:"type"` // info, success, warning or error
 	Title    string   `json:"title"`
 	Message  string   `json:"message"`
 	Read     bool     `json:"read"`               // always false when it is published
-	Link     string   `json:"link,omitempty"`     // http(s) URL or path
-	Icon     string   `json:"icon,omitempty"`     // a name the page knows
+	Link     string   `json:"link,omitempty"`     // an http or https URL, or a path
+	Icon     string   `json:"icon,omitempty"`     // a name that the page knows
 	Priority string   `json:"priority,omitempty"` // low, normal or high
 	Tags     []string `json:"tags,omitempty"`
-	// User and TTL wait for the inbox. Until then they are refused: ignoring "user" would show a private
-	// notification to everybody.
+	// User and TTL are refused, because nothing supports them yet. To ignore User would show a private notification
+	// to everybody.
 	User json.RawMessage `json:"user,omitempty"`
 	TTL  json.RawMessage `json:"ttl,omitempty"`
 }
 
-var notificationTypes = []string{"info", "success", "warning", "error"}
+var (
+	notificationTypes = []string{"info", "success", "warning", "error"}
+	priorities        = []string{"low", "normal", "high"}
+)
 
-// Draft checks the notification and makes an event of it. Its errors are *InvalidError.
+// Draft checks the notification and makes an event of it. Its errors are *[InvalidError].
 func (n Notification) Draft() (Draft, error) {
 	if err := requireFields("type", n.Type, "title", n.Title, "message", n.Message); err != nil {
 		return Draft{}, err
 	}
 	switch {
 	case !slices.Contains(notificationTypes, n.Type):
-		return Draft{}, invalid("invalid_type", "type is one of info, success, warning, error", "type")
-	case n.Priority != "" && !slices.Contains([]string{"low", "normal", "high"}, n.Priority):
-		return Draft{}, invalid("invalid_field", "priority is one of low, normal, high", "priority")
+		return Draft{}, oneOf("invalid_type", "type", notificationTypes)
+	case n.Priority != "" && !slices.Contains(priorities, n.Priority):
+		return Draft{}, oneOf("invalid_field", "priority", priorities)
 	case !isLink(n.Link):
 		return Draft{}, invalid("invalid_field", "link is an http or https URL, or a path that starts with /", "link")
 	case n.User != nil:
@@ -46,7 +50,18 @@ func (n Notification) Draft() (Draft, error) {
 	return Draft{Channel: Notifications, Type: n.Type, Data: marshal(n), Fill: FillID}, nil
 }
 
-// isLink keeps javascript: and the like out of what a page may make a link of.
+// textNotification is the data of a raw message that is plain text: an info notification with the text as its message.
+// What begins with a brace was meant to be an object, so it stays refused.
+func textNotification(payload []byte) []byte {
+	text := bytes.TrimSpace(payload)
+	if len(text) == 0 || text[0] == '{' {
+		return nil
+	}
+	return marshal(Notification{Type: "info", Title: "Notification", Message: string(text)})
+}
+
+// isLink reports whether a page may make a link of link: javascript: URLs and the like must not get there. The empty
+// link is valid.
 func isLink(link string) bool {
 	if link == "" {
 		return true

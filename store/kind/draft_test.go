@@ -1,4 +1,4 @@
-package store_test
+package kind_test
 
 import (
 	"encoding/json"
@@ -7,18 +7,18 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"sluice/store"
+	"sluice/store/kind"
 )
 
 const maxPayload = 1000
 
 // verdict is what became of something to publish: the data of the draft, or the code and fields of the error.
-func verdict(t testing.TB, d store.Draft, err error) string {
+func verdict(t testing.TB, d kind.Draft, err error) string {
 	t.Helper()
 	if err == nil {
 		return string(d.Data)
 	}
-	wrong, ok := errors.AsType[*store.InvalidError](err)
+	wrong, ok := errors.AsType[*kind.InvalidError](err)
 	if !ok {
 		t.Fatalf("the error %v is no *InvalidError", err)
 	}
@@ -53,24 +53,24 @@ func TestWhatARawPayloadBecomes(t *testing.T) {
 		{"not UTF-8", "orders", "\xff", "invalid_text"},
 		{"half a character", "orders", "\xe2\x82", "invalid_text"},
 
-		{"a notification", store.Notifications, `{"type":"info","title":"a","message":"b"}`, notification},
-		{"plain text is an info notification", store.Notifications, ` Backup done `,
+		{"a notification", kind.Notifications, `{"type":"info","title":"a","message":"b"}`, notification},
+		{"plain text is an info notification", kind.Notifications, ` Backup done `,
 			`{"type":"info","title":"Notification","message":"Backup done","read":false}`},
-		{"so is a number", store.Notifications, `42`, `{"type":"info","title":"Notification","message":"42","read":false}`},
-		{"so is an array", store.Notifications, `[1]`, `{"type":"info","title":"Notification","message":"[1]","read":false}`},
-		{"a notification cannot be read already", store.Notifications, `{"type":"info","title":"a","message":"b","read":true}`, notification},
-		{"nor bring its id and time", store.Notifications, `{"id":"1","timestamp":1,"type":"info","title":"a","message":"b"}`, notification},
-		{"nothing is no notification", store.Notifications, ``, "invalid_json"},
-		{"blanks are no notification", store.Notifications, " \n", "invalid_json"},
-		{"half a notification", store.Notifications, `{"type":"info"`, "invalid_json"},
-		{"fields are missing", store.Notifications, `{"type":"info"}`, "missing_fields title,message"},
-		{"an unknown type", store.Notifications, `{"type":"x","title":"a","message":"b"}`, "invalid_type type"},
-		{"a number for a text", store.Notifications, `{"type":"info","title":1,"message":"b"}`, "invalid_field title"},
+		{"so is a number", kind.Notifications, `42`, `{"type":"info","title":"Notification","message":"42","read":false}`},
+		{"so is an array", kind.Notifications, `[1]`, `{"type":"info","title":"Notification","message":"[1]","read":false}`},
+		{"a notification cannot be read already", kind.Notifications, `{"type":"info","title":"a","message":"b","read":true}`, notification},
+		{"nor bring its id and time", kind.Notifications, `{"id":"1","timestamp":1,"type":"info","title":"a","message":"b"}`, notification},
+		{"nothing is no notification", kind.Notifications, ``, "invalid_json"},
+		{"blanks are no notification", kind.Notifications, " \n", "invalid_json"},
+		{"half a notification", kind.Notifications, `{"type":"info"`, "invalid_json"},
+		{"fields are missing", kind.Notifications, `{"type":"info"}`, "missing_fields title,message"},
+		{"an unknown type", kind.Notifications, `{"type":"x","title":"a","message":"b"}`, "invalid_type type"},
+		{"a number for a text", kind.Notifications, `{"type":"info","title":1,"message":"b"}`, "invalid_field title"},
 
-		{"an activity", store.Activities, `{"type":"post_created","userName":"a","action":"b"}`,
+		{"an activity", kind.Activities, `{"type":"post_created","userName":"a","action":"b"}`,
 			`{"type":"post_created","userId":"","userName":"a","action":"b","details":""}`},
-		{"plain text is no activity", store.Activities, `hello`, "invalid_json"},
-		{"an array is no activity", store.Activities, `[]`, "invalid_json"},
+		{"plain text is no activity", kind.Activities, `hello`, "invalid_json"},
+		{"an array is no activity", kind.Activities, `[]`, "invalid_json"},
 
 		{"a report", "progress:t1", `{"progress":5}`, `{"taskId":"t1","progress":5,"status":"processing","message":"","currentStep":""}`},
 		{"a report cannot be of another task", "progress:t1", `{"taskId":"t2","progress":5}`,
@@ -83,7 +83,7 @@ func TestWhatARawPayloadBecomes(t *testing.T) {
 		{"a channel of ours", "sluice:markers", `1`, "invalid_channel"},
 		{"a progress channel of no task", "progress:", `{"progress":1}`, "invalid_channel"},
 	} {
-		d, err := store.DraftPayload(test.channel, []byte(test.payload), maxPayload)
+		d, err := kind.DraftPayload(test.channel, []byte(test.payload), maxPayload)
 		if got := verdict(t, d, err); got != test.want {
 			t.Errorf("%s: %q on %s becomes\n     %s\nwant %s", test.name, test.payload, test.channel, got, test.want)
 		}
@@ -104,16 +104,16 @@ func TestWhatPostedDataBecomes(t *testing.T) {
 		{"a type that is too long", "orders", strings.Repeat("x", 65), `1`, "invalid_type"},
 		{"a channel that is too long", strings.Repeat("x", 129), "", `1`, "invalid_channel"},
 		{"a channel without a name", "", "", `1`, "invalid_channel"},
-		{"a notification", store.Notifications, "", `{"type":"error","title":"a","message":"b"}`,
+		{"a notification", kind.Notifications, "", `{"type":"error","title":"a","message":"b"}`,
 			`{"type":"error","title":"a","message":"b","read":false}`},
-		{"a notification with its type", store.Notifications, "error", `{"type":"error","title":"a","message":"b"}`,
+		{"a notification with its type", kind.Notifications, "error", `{"type":"error","title":"a","message":"b"}`,
 			`{"type":"error","title":"a","message":"b","read":false}`},
-		{"a notification with another type", store.Notifications, "info", `{"type":"error","title":"a","message":"b"}`, "invalid_type type"},
-		{"a text is no notification here", store.Notifications, "", `"hello"`, "invalid_json"},
+		{"a notification with another type", kind.Notifications, "info", `{"type":"error","title":"a","message":"b"}`, "invalid_type type"},
+		{"a text is no notification here", kind.Notifications, "", `"hello"`, "invalid_json"},
 		{"a report", "progress:t", "completed", `{"progress":100}`,
 			`{"taskId":"t","progress":100,"status":"completed","message":"","currentStep":""}`},
 	} {
-		d, err := store.DraftJSON(test.channel, test.typ, []byte(test.data))
+		d, err := kind.DraftJSON(test.channel, test.typ, []byte(test.data))
 		if got := verdict(t, d, err); got != test.want {
 			t.Errorf("%s: %q on %s becomes\n     %s\nwant %s", test.name, test.data, test.channel, got, test.want)
 		}
@@ -123,19 +123,19 @@ func TestWhatPostedDataBecomes(t *testing.T) {
 func TestTheTypeOfADraftIsThatOfItsData(t *testing.T) {
 	for _, test := range []struct {
 		channel, data, typ string
-		fill               store.Fill
+		fill               kind.Fill
 		final              bool
 	}{
-		{store.Notifications, `{"type":"warning","title":"a","message":"b"}`, "warning", store.FillID, false},
-		{store.Activities, `{"type":"user_joined","userName":"a","action":"b"}`, "user_joined", store.FillID, false},
-		{"progress:t", `{"progress":1}`, "processing", store.FillNothing, false},
-		{"progress:t", `{"progress":100}`, "completed", store.FillNothing, true},
-		{"progress:t", `{"progress":1,"status":"failed"}`, "failed", store.FillNothing, true},
-		{"progress:t", `{"status":"failed"}`, "failed", store.FillProgress, true},
-		{"progress:t", `{"status":"pending"}`, "pending", store.FillNothing, false},
-		{"orders", `{"type":"paid"}`, "", store.FillNothing, false},
+		{kind.Notifications, `{"type":"warning","title":"a","message":"b"}`, "warning", kind.FillID, false},
+		{kind.Activities, `{"type":"user_joined","userName":"a","action":"b"}`, "user_joined", kind.FillID, false},
+		{"progress:t", `{"progress":1}`, "processing", kind.FillNothing, false},
+		{"progress:t", `{"progress":100}`, "completed", kind.FillNothing, true},
+		{"progress:t", `{"progress":1,"status":"failed"}`, "failed", kind.FillNothing, true},
+		{"progress:t", `{"status":"failed"}`, "failed", kind.FillProgress, true},
+		{"progress:t", `{"status":"pending"}`, "pending", kind.FillNothing, false},
+		{"orders", `{"type":"paid"}`, "", kind.FillNothing, false},
 	} {
-		d, err := store.DraftPayload(test.channel, []byte(test.data), maxPayload)
+		d, err := kind.DraftPayload(test.channel, []byte(test.data), maxPayload)
 		if err != nil || d.Channel != test.channel || d.Type != test.typ || d.Fill != test.fill || d.Final != test.final {
 			t.Errorf("%s %s: %+v, %v", test.channel, test.data, d, err)
 		}
@@ -144,7 +144,7 @@ func TestTheTypeOfADraftIsThatOfItsData(t *testing.T) {
 
 func TestALinkLeadsNowhereThatRuns(t *testing.T) {
 	draft := func(link string) error {
-		_, err := store.Notification{Type: "info", Title: "a", Message: "b", Link: link}.Draft()
+		_, err := kind.Notification{Type: "info", Title: "a", Message: "b", Link: link}.Draft()
 		return err
 	}
 	for _, link := range []string{"", "/", "/a/b?c=d#e", "http://example.com", "https://example.com:8443/a?b", "https://[2001:db8::1]/"} {
@@ -164,20 +164,20 @@ func TestALinkLeadsNowhereThatRuns(t *testing.T) {
 }
 
 func TestATasksIDFitsIntoItsChannel(t *testing.T) {
-	long := strings.Repeat("x", store.MaxTaskIDLength)
-	if err := store.CheckTaskID(long); err != nil {
+	long := strings.Repeat("x", kind.MaxTaskIDLength)
+	if err := kind.CheckTaskID(long); err != nil {
 		t.Errorf("an id of %d characters: %v", len(long), err)
 	}
-	if err := store.CheckChannel(store.ProgressChannel(long)); err != nil {
+	if err := kind.CheckChannel(kind.TaskChannel(long)); err != nil {
 		t.Errorf("its channel: %v", err)
 	}
-	if store.CheckTaskID(long+"x") == nil || store.CheckChannel(store.ProgressChannel(long+"x")) == nil {
+	if kind.CheckTaskID(long+"x") == nil || kind.CheckChannel(kind.TaskChannel(long+"x")) == nil {
 		t.Error("one character more is taken")
 	}
-	if id, ok := store.TaskOf(store.ProgressChannel("a:b")); !ok || id != "a:b" {
-		t.Errorf("the task of its channel: %q, %v", id, ok)
+	if got := kind.Of(kind.TaskChannel("a:b")).Pattern; got != "progress:*" {
+		t.Errorf("its channel is one of %s", got)
 	}
-	if store.CheckTaskID("") == nil {
+	if kind.CheckTaskID("") == nil {
 		t.Error("an empty id is taken")
 	}
 }
@@ -190,14 +190,14 @@ func FuzzDraftPayload(f *testing.F) {
 		`{"progress":50}`, `{"status":"failed"}`, `{"type":"user_joined","userName":"a","action":"b"}`, `{"a":`, "\ufeff{}", `{"a":1}{}`,
 		strings.Repeat(`[`, 500), `{"message":"\ud800"}`, `{"progress":1e308}`, `{"progress":-0}`,
 	} {
-		for _, channel := range []string{"orders", store.Notifications, store.Activities, "progress:t1", "bad channel"} {
+		for _, channel := range []string{"orders", kind.Notifications, kind.Activities, "progress:t1", "bad channel"} {
 			f.Add(channel, []byte(payload))
 		}
 	}
 	f.Fuzz(func(t *testing.T, channel string, payload []byte) {
 		before := string(payload)
-		d, err := store.DraftPayload(channel, payload, maxPayload)
-		again, errAgain := store.DraftPayload(channel, []byte(before), maxPayload)
+		d, err := kind.DraftPayload(channel, payload, maxPayload)
+		again, errAgain := kind.DraftPayload(channel, []byte(before), maxPayload)
 		if verdict(t, d, err) != verdict(t, again, errAgain) || d.Type != again.Type || d.Final != again.Final || d.Fill != again.Fill {
 			t.Errorf("%q on %q: %+v %v, then %+v %v", payload, channel, d, err, again, errAgain)
 		}
@@ -213,13 +213,13 @@ func FuzzDraftPayload(f *testing.F) {
 		if len(d.Data) > 6*len(payload)+200 {
 			t.Errorf("%d bytes become %d", len(payload), len(d.Data))
 		}
-		if store.CheckChannel(d.Channel) != nil || store.CheckType(d.Type) != nil {
+		if kind.CheckChannel(d.Channel) != nil || kind.CheckType(d.Type) != nil {
 			t.Errorf("draft with channel %q and type %q", d.Channel, d.Type)
 		}
-		if d.Fill == store.FillID && !strings.HasPrefix(string(d.Data), `{"`) {
+		if d.Fill == kind.FillID && !strings.HasPrefix(string(d.Data), `{"`) {
 			t.Errorf("there is no place for an id in %s", d.Data)
 		}
-		if d.Fill == store.FillProgress && strings.Count(string(d.Data), `"progress":null`) == 0 {
+		if d.Fill == kind.FillProgress && strings.Count(string(d.Data), `"progress":null`) == 0 {
 			t.Errorf("there is no place for the progress in %s", d.Data)
 		}
 	})

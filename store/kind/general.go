@@ -1,0 +1,23 @@
+package kind
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"unicode/utf8"
+)
+
+// generalDraft makes an event of a channel that takes any JSON value.
+func generalDraft(channel, typ string, data []byte) (Draft, error) {
+	if reservedTypes[typ] {
+		return Draft{}, invalid("invalid_type", fmt.Sprintf("The type %q is reserved", typ), "type")
+	}
+	var compact bytes.Buffer
+	if !utf8.Valid(data) || json.Compact(&compact, data) != nil {
+		return Draft{}, invalid("invalid_json", "data is not valid JSON", "data")
+	}
+	return Draft{Channel: channel, Type: typ, Data: compact.Bytes()}, nil
+}
+
+// jsonText is the data of a raw message that is not JSON: the message as a JSON string.
+func jsonText(payload []byte) []byte { return marshal(string(payload)) }

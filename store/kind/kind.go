@@ -1,0 +1,90 @@
+package kind
+
+import "strings"
+
+// Names of the channels whose events have a shape of their own. The channel of a task is [TaskChannel].
+const (
+	Notifications = "notifications"
+	Activities    = "activity"
+)
+
+// Kind is what the channels of one pattern have in common.
+type Kind struct {
+	// Pattern is the name of a channel, or a prefix and a star: progress:* matches every channel whose name begins with
+	// progress:, and a lone star matches all channels.
+	Pattern string
+	// Always is true if raw messages are stored even while no stream follows the channel.
+	Always bool
+	// EventByType is true if, on a stream of one channel, the SSE event is named after the event's type. Otherwise
+	// there is no name, and a browser hands the event to onmessage.
+	EventByType bool
+	// Replay is how many stored events a first connect gets from the address that is made for this kind, unless the
+	// client asks for another number.
+	Replay int
+
+	// rule is how much of a channel is kept; the zero rule stands for that of general channels.
+	rule Rule
+	// draft makes an event of JSON data; typ is the type that the publisher gave, if any.
+	draft func(channel, typ string, data []byte) (Draft, error)
+	// fromText returns the data that a raw message stands for that draft refused: a PUBLISH may be plain text. It
+	// returns nil if the message is refused for good. If fromText is nil, every such message is.
+	fromText func(payload []byte) []byte
+}
+
+// table has a line for each kind. The first one that matches a channel counts; the last one matches every channel.
+var table = []Kind{
+	{
+		Pattern: Notifications, Always: true, Replay: 50, rule: Keep(50, month),
+		draft:    shaped(func(n Notification, _ string) (Draft, error) { return n.Draft() }),
+		fromText: textNotification,
+	},
+	{
+		Pattern: Activities, Always: true, Replay: 10, rule: Keep(50, month),
+		draft: shaped(func(a Activity, _ string) (Draft, error) { return a.Draft() }),
+	},
+	{
+		Pattern: taskPrefix + "*", Always: true, Replay: 1, rule: taskRule,
+		draft: shaped(func(r Report, channel string) (Draft, error) {
+			return r.Draft(strings.TrimPrefix(channel, taskPrefix))
+		}),
+	},
+	{
+		Pattern: "*", EventByType: true,
+		draft: generalDraft, fromText: jsonText,
+	},
+}
+
+// Of returns the kind of a channel.
+func Of(channel string) Kind {
+	for _, k := range table[:len(table)-1] {
+		if k.matches(channel) {
+			return k
+		}
+	}
+	return table[len(table)-1]
+}
+
+// Always returns what every replica follows from its start to its end: channels by name, and channels by pattern.
+func Always() (channels, patterns []string) {
+	for _, k := range table {
+		switch {
+		case !k.Always:
+		case k.ByPattern():
+			patterns = append(patterns, k.Pattern)
+		default:
+			channels = append(channels, k.Pattern)
+		}
+	}
+	return channels, patterns
+}
+
+// ByPattern reports whether the raw messages of the kind's channels arrive by a subscription to its pattern. There may
+// be new channels of such a kind at any time, and nobody says when one is no longer used.
+func (k Kind) ByPattern() bool { return k.Always && strings.HasSuffix(k.Pattern, "*") }
+
+func (k Kind) matches(channel string) bool {
+	if prefix, ok := strings.CutSuffix(k.Pattern, "*"); ok {
+		return strings.HasPrefix(channel, prefix)
+	}
+	return channel == k.Pattern
+}
