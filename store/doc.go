@@ -10,7 +10,7 @@
 // Channel names hold no braces ([kind.CheckChannel]), so no channel can reach another one's keys.
 //
 //	sluice:{C}:history    list, newest first, of JSON {"id","prev","time","type","data"}   kind.Rule
-//	sluice:{C}:meta       hash: offset and nonce of the newest event, base, final          kind.Rule
+//	sluice:{C}:meta       hash: offset and nonce of the newest event, base, final, progress  kind.Rule
 //	sluice:{C}:once:H     the result of a publish with Idempotency-Key (H is its hash)     5 minutes
 //	sluice:{C}:adopted:T  how many raw messages since marker T are stored                  1 hour
 //	sluice:{C}:rejected   list, newest first, of raw messages that were not understood     100 entries, 24 hours

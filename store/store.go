@@ -69,10 +69,10 @@ func (s *Store) Append(ctx context.Context, d kind.Draft, o AppendOptions) (even
 	}
 	ctx, cancel := context.WithTimeout(ctx, appendTimeout)
 	defer cancel()
-	rule := s.Rule(d.Channel)
-	args := append(ruleArgs(d.Channel, rule),
-		d.Type, d.Data, string(d.Fill), NewNonce().String(), flag(d.Final), flag(o.IfNew), seconds(onceTTL))
-	reply, err := s.scripts.run(ctx, appendScript, keys, args).Result()
+	args := appendArgs{
+		ruleArgs: s.ruleArgs(d.Channel), eventArgs: newEventArgs(d), IfNew: o.IfNew, OnceTTL: seconds(onceTTL),
+	}
+	reply, err := s.scripts.run(ctx, appendScript, keys, args.argv()).Result()
 	if err != nil {
 		if wasSent(err) {
 			err = fmt.Errorf("%w: %w", ErrUncertain, err)
@@ -125,15 +125,18 @@ type Adopted struct {
 // anybody, is passed over; so messages must be presented in order, and after an error the same ones again.
 func (s *Store) Adopt(ctx context.Context, channel, marker string, first uint64, messages []RawMessage) (Adopted, error) {
 	keys := []string{historyKey(channel), metaKey(channel), adoptedKey(channel, marker), rejectedKey(channel)}
-	args := append(ruleArgs(channel, s.Rule(channel)),
-		first, marker, seconds(adoptedTTL), rejectedCap, seconds(rejectedTTL))
+	args := adoptArgs{
+		ruleArgs: s.ruleArgs(channel), First: first, Marker: marker,
+		AdoptedTTL: seconds(adoptedTTL), RejectedCap: rejectedCap, RejectedTTL: seconds(rejectedTTL),
+	}.argv()
 	for _, m := range messages {
-		d := m.Draft
+		message := messageArgs{Payload: shown(m.Payload)}
 		if m.Reason != "" {
-			args = append(args, "rejected", "", "", "", "", "", rejection(m))
-			continue
+			message.Reason = jsonString(m.Reason)
+		} else {
+			message.eventArgs = newEventArgs(m.Draft)
 		}
-		args = append(args, "event", d.Type, d.Data, string(d.Fill), NewNonce().String(), flag(d.Final), shown(m.Payload))
+		args = append(args, message.argv()...)
 	}
 	reply, err := s.scripts.run(ctx, adoptScript, keys, args).Int64Slice()
 	if err != nil {
@@ -145,24 +148,13 @@ func (s *Store) Adopt(ctx context.Context, channel, marker string, first uint64,
 	return Adopted{Before: uint64(reply[0]), Stored: int(reply[1]), Rejected: int(reply[2])}, nil
 }
 
-// ruleArgs returns the first six arguments of both scripts.
-func ruleArgs(channel string, r kind.Rule) []any {
-	return []any{LiveChannel(channel), r.Capacity, seconds(r.TTL), seconds(r.MetaTTL), seconds(r.FinalTTL),
-		NewNonce().String()}
-}
-
-// rejection returns the inside of a rejected message's JSON; adopt.lua adds the time.
-func rejection(m RawMessage) string {
-	reason, _ := json.Marshal(m.Reason) // a string always marshals
-	return `"reason":` + string(reason) + `,"payload":` + shown(m.Payload)
-}
-
-// shown returns the beginning of a payload as a JSON string. Bytes that are not UTF-8 are replaced.
+// shown returns the beginning of a payload as JSON. Bytes that are not UTF-8 are replaced.
 func shown(payload []byte) string {
-	if len(payload) > maxPayloadShow {
-		payload = payload[:maxPayloadShow]
-	}
-	text, _ := json.Marshal(string(payload)) // a string always marshals
+	return jsonString(string(payload[:min(len(payload), maxPayloadShow)]))
+}
+
+func jsonString(s string) string {
+	text, _ := json.Marshal(s) // a string can always be encoded
 	return string(text)
 }
 
@@ -310,14 +302,3 @@ func (s *Store) History(ctx context.Context, channel string) (History, error) {
 		return newHistory(channel, tip, list.Val()), nil
 	}
 }
-
-// flag is a boolean argument of a script.
-func flag(b bool) string {
-	if b {
-		return "1"
-	}
-	return ""
-}
-
-// seconds is a TTL argument of a script, rounded up: EXPIRE 0 would delete.
-func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }

@@ -234,6 +234,56 @@ func TestATaskKeepsOnlyItsStateAndEndsWithIt(t *testing.T) {
 	})
 }
 
+// A worker that reports a failure may not know how far the task was.
+func TestAFailureKeepsTheProgressOfTheReportBefore(t *testing.T) {
+	failure := `{"status":"failed","message":"disk full"}`
+	for _, test := range []struct {
+		name    string
+		reports []string
+		want    string
+	}{
+		{"after some reports", []string{`{"progress":20}`, `{"progress":40.5}`}, "40.5"},
+		{"after a small one", []string{`{"progress":0.0000001}`}, "1e-7"},
+		{"after a pending one", []string{`{"progress":20}`, `{"status":"pending"}`}, "0"},
+		{"after a text that looks like progress", []string{`{"progress":20,"message":"\"progress\":7,"}`}, "20"},
+		{"after none", nil, "0"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			each(t, func(t *testing.T, s *store.Store, rdb *redis.Client) {
+				for _, r := range test.reports {
+					appendEvent(t, s, "progress:posted", r)
+				}
+				// What somebody else pushes into the list does not matter.
+				rdb.LPush(t.Context(), "sluice:{progress:posted}:history", `{"data":{"taskId":"posted","progress":99}}`)
+				posted := appendEvent(t, s, "progress:posted", failure)
+				messages := raw(t, "progress:raw", append(test.reports, failure)...)
+				if _, err := s.Adopt(t.Context(), "progress:raw", "A", 1, messages); err != nil {
+					t.Fatal(err)
+				}
+				for id, got := range map[string]store.Event{"posted": posted, "raw": history(t, s, "progress:raw").Events[0]} {
+					want := `{"taskId":"` + id + `","progress":` + test.want + `,"status":"failed","message":"disk full","currentStep":""}`
+					if string(got.Data) != want {
+						t.Errorf("%s:\n got %s\nwant %s", id, got.Data, want)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestOnlyTasksRememberTheirProgress(t *testing.T) {
+	each(t, func(t *testing.T, s *store.Store, rdb *redis.Client) {
+		appendEvent(t, s, "progress:t1", `{"progress":20}`)
+		appendEvent(t, s, "orders", `{"progress":20}`)
+		appendEvent(t, s, kind.Notifications, `{"type":"info","title":"a","message":"b","progress":20}`)
+		for channel, want := range map[string]string{"progress:t1": "20", "orders": "", kind.Notifications: ""} {
+			if got := rdb.HGet(t.Context(), "sluice:{"+channel+"}:meta", "progress").Val(); got != want {
+				t.Errorf("%s: got %q, want %q", channel, got, want)
+			}
+		}
+	})
+}
+
 func TestATaskIsStartedOnce(t *testing.T) {
 	each(t, func(t *testing.T, s *store.Store, _ *redis.Client) {
 		d := draft(t, "progress:t1", `{"status":"pending"}`)

@@ -21,5 +21,5 @@ func (a Activity) Draft() (Draft, error) {
 	if !slices.Contains(activityTypes, a.Type) {
 		return Draft{}, oneOf("invalid_type", "type", activityTypes)
 	}
-	return Draft{Channel: Activities, Type: a.Type, Data: marshal(a), Fill: FillID}, nil
+	return Draft{Channel: Activities, Type: a.Type, Data: marshal(a), Fill: FillID, FillAt: afterBrace}, nil
 }

@@ -11,19 +11,26 @@ type Draft struct {
 	Channel string
 	Type    string // see CheckType
 	Data    []byte // compact JSON, in one line
-	Fill    Fill   // what only Redis can put into Data
-	Final   bool   // the channel takes no event after this one
+	Fill    Fill   // fields that only Redis can put into Data
+	FillAt  int    // how many bytes of Data stand before these fields
+	// Progress is the progress in Data as JSON, for the next event of the channel that is filled with it; empty: none.
+	Progress string
+	Final    bool // the channel takes no event after this one
 }
 
-// Fill says what Redis puts into an event's data when it stores it.
+// Fill says which fields Redis inserts into an event's data, a JSON object, when it stores the event. There is another
+// field after them.
 type Fill string
 
 // What can be filled in.
 const (
 	FillNothing  Fill = ""
-	FillID       Fill = "id"       // fields "id" and "timestamp" in front of an object's own, of which there is one
-	FillProgress Fill = "progress" // the progress of the state before, in place of "progress":null
+	FillID       Fill = "id"       // "id" and "timestamp" of the event
+	FillProgress Fill = "progress" // "progress" of the channel's last event that had one, 0 if none had
 )
+
+// afterBrace is the FillAt of fields that come first in an object.
+const afterBrace = len("{")
 
 // DraftJSON makes an event from JSON data and a type (which may be empty), as POST /api/channels/:channel/events does.
 // Its errors are *[InvalidError].

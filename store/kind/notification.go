@@ -47,7 +47,7 @@ func (n Notification) Draft() (Draft, error) {
 		return Draft{}, invalid("unsupported_field", "A ttl of one notification is not supported yet", "ttl")
 	}
 	n.Read = false
-	return Draft{Channel: Notifications, Type: n.Type, Data: marshal(n), Fill: FillID}, nil
+	return Draft{Channel: Notifications, Type: n.Type, Data: marshal(n), Fill: FillID, FillAt: afterBrace}, nil
 }
 
 // textNotification is the data of a raw message that is plain text: an info notification with the text as its message.

@@ -1,7 +1,6 @@
 package kind
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 )
@@ -85,12 +84,21 @@ func (r Report) Draft(taskID string) (Draft, error) {
 		return Draft{}, oneOf("invalid_status", "status", statuses)
 	}
 	d := Draft{
-		Channel: TaskChannel(taskID), Type: state.Status, Data: marshal(state),
+		Channel: TaskChannel(taskID), Type: state.Status, Data: marshal(state), Progress: string(marshal(state.Progress)),
 		Final: state.Status == Completed || state.Status == Failed,
 	}
 	if r.Progress == nil && r.Status == Failed {
-		d.Fill = FillProgress
-		d.Data = bytes.Replace(d.Data, []byte(`"progress":0`), []byte(`"progress":null`), 1) // the first one is ours
+		const head = `{"taskId":"` // the id has no character that JSON escapes
+		d.Data, d.Progress = marshal(failure{taskID, state.Status, state.Message, state.CurrentStep}), ""
+		d.Fill, d.FillAt = FillProgress, len(head+taskID+`",`)
 	}
 	return d, nil
+}
+
+// failure is a [Progress] of which the worker does not say the progress. Redis fills it in, after the task's id.
+type failure struct {
+	TaskID      string `json:"taskId"`
+	Status      string `json:"status"`
+	Message     string `json:"message"`
+	CurrentStep string `json:"currentStep"`
 }

@@ -1,46 +1,73 @@
--- adopt.lua: take raw messages into a channel, each exactly once however many replicas present it.
--- Messages are named by a marker and their number since it: the first presented one is number ARGV[7].
--- KEYS[1] history, KEYS[2] meta, KEYS[3] adopted, KEYS[4] rejected
--- ARGV[1..6]   live, capacity, ttl, metaTTL, finalTTL, base
--- ARGV[7..11]  first number, marker, adoptedTTL, capacity and ttl of the rejected list
--- ARGV[12...]  seven per message, in order: what ('event' or 'rejected'), type, data, fill, nonce, final, payload
---              (payload: the rejected text as JSON, with its reason: '"reason":...,"payload":...')
--- Returns {number adopted before, events stored now, messages rejected now}.
-local rule = {capacity = tonumber(ARGV[2]), ttl = ARGV[3], metaTTL = ARGV[4], finalTTL = ARGV[5], base = ARGV[6]}
-local first, marker = tonumber(ARGV[7]), ARGV[8]
-local before = tonumber(redis.call('GET', KEYS[3]) or '0')
-local highest, stored, rejected = before, 0, 0
+-- adopt.lua takes raw messages into a channel, each exactly once however many replicas present it. A message is named
+-- by a marker and by its number since that marker. The messages of one call have one marker and successive numbers.
+--
+-- KEYS
+--   history
+--   meta
+--   adopted      the highest number since the marker that was taken in
+--   rejected     the list of messages that were not understood
+--
+-- ARGV, as adoptArgs in script.go sends it
+--   live         see add.lua, like all that is not explained here
+--   capacity
+--   ttl
+--   metaTTL
+--   finalTTL
+--   base
+--   first        the number of the first message of this call
+--   marker
+--   adoptedTTL   seconds that the highest number is kept
+--   rejectedCap  how many messages the list of rejected ones keeps
+--   rejectedTTL  seconds that it is kept after the newest one
+--
+-- ARGV then, for each message, as messageArgs in script.go sends it
+--   reason       why the message is rejected, a JSON text; '' if it is an event
+--   payload      the beginning of the message, a JSON text
+--   eventType
+--   data
+--   fill
+--   fillAt
+--   progress
+--   nonce
+--   final
+--
+-- It returns three numbers: {highest number taken in before, events stored now, messages rejected now}.
+local live, capacity, ttl, metaTTL, finalTTL, base, first, marker, adoptedTTL, rejectedCap,
+  rejectedTTL = unpack(ARGV, 1, 11)
+local history, meta, adopted, rejected = unpack(KEYS)
+local rule = {capacity = tonumber(capacity), ttl = ttl, metaTTL = metaTTL, finalTTL = finalTTL, base = base}
 
-local function reject(payload)
+local function reject(reason, payload)
   local clock = redis.call('TIME')
   local time = string.format('%.0f', clock[1] * 1000 + math.floor(clock[2] / 1000))
-  redis.call('LPUSH', KEYS[4], '{"time":' .. time .. ',' .. payload .. '}')
-  redis.call('LTRIM', KEYS[4], 0, tonumber(ARGV[10]) - 1)
-  redis.call('EXPIRE', KEYS[4], ARGV[11])
-  rejected = rejected + 1
+  redis.call('LPUSH', rejected, '{"time":' .. time .. ',"reason":' .. reason .. ',"payload":' .. payload .. '}')
+  redis.call('LTRIM', rejected, 0, tonumber(rejectedCap) - 1)
+  redis.call('EXPIRE', rejected, rejectedTTL)
 end
 
-local number = first
-for i = 12, #ARGV, 7 do
-  if number > highest then
+local before = tonumber(redis.call('GET', adopted) or '0')
+local highest, storedNow, rejectedNow = before, 0, 0
+local number = tonumber(first)
+for i = 12, #ARGV, 9 do
+  local reason, payload, eventType, data, fill, fillAt, progress, nonce, final = unpack(ARGV, i, i + 8)
+  if number > highest then -- nobody has taken it in
     highest = number
-    if ARGV[i] == 'event' then
-      local event = {type = ARGV[i + 1], data = ARGV[i + 2], fill = ARGV[i + 3], nonce = ARGV[i + 4],
-        final = ARGV[i + 5]}
+    if reason == '' then
+      local event = {type = eventType, data = data, fill = fill, fillAt = tonumber(fillAt), progress = progress,
+        nonce = nonce, final = final}
       local origin = marker .. ' ' .. string.format('%.0f', number) .. '\n'
-      local status = add(KEYS[1], KEYS[2], ARGV[1], rule, event, origin)
-      if status == 'ok' then
-        stored = stored + 1
-      else
-        reject('"reason":"the task has already ended","payload":' .. ARGV[i + 6])
-      end
+      if add(history, meta, live, rule, event, origin) ~= 'ok' then reason = '"the task has already ended"' end
+    end
+    if reason == '' then
+      storedNow = storedNow + 1
     else
-      reject(ARGV[i + 6])
+      reject(reason, payload)
+      rejectedNow = rejectedNow + 1
     end
   end
   number = number + 1
 end
 if highest > before then
-  redis.call('SET', KEYS[3], string.format('%.0f', highest), 'EX', ARGV[9])
+  redis.call('SET', adopted, string.format('%.0f', highest), 'EX', adoptedTTL)
 end
-return {before, stored, rejected}
+return {before, storedNow, rejectedNow}

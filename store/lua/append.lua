@@ -1,16 +1,44 @@
--- append.lua: add one event to a channel, atomically: number it, store it, announce it.
--- KEYS[1] history, KEYS[2] meta, KEYS[3] once (only with an idempotency key)
--- ARGV    live, capacity, ttl, metaTTL, finalTTL, base, type, data, fill, nonce, final, ifNew, onceTTL
--- Returns {'ok', event} or {'again', event} (the key was used: nothing was done, this is the first result),
--- {'ended'} or {'exists'}.
-local rule = {capacity = tonumber(ARGV[2]), ttl = ARGV[3], metaTTL = ARGV[4], finalTTL = ARGV[5], base = ARGV[6]}
-local event = {type = ARGV[7], data = ARGV[8], fill = ARGV[9], nonce = ARGV[10], final = ARGV[11], ifNew = ARGV[12]}
+-- append.lua adds one event to a channel in one atomic step: it numbers it, stores it and announces it.
+--
+-- KEYS
+--   history
+--   meta
+--   once         the result of an earlier call with the same idempotency key; there is no such key without one
+--
+-- ARGV, as appendArgs in script.go sends it
+--   live         see add.lua, like all that is not explained here
+--   capacity
+--   ttl
+--   metaTTL
+--   finalTTL
+--   base
+--   eventType
+--   data
+--   fill
+--   fillAt
+--   progress
+--   nonce
+--   final
+--   ifNew
+--   onceTTL      seconds that the result is kept for the idempotency key
+--
+-- It returns a status and maybe the text of an event:
+--   {'ok', text}     the event is stored
+--   {'again', text}  the idempotency key was used before: nothing was done, and text is the event of that time
+--   {'ended'}        the channel had a final event
+--   {'exists'}       ifNew is '1' and the channel has had an event
+local live, capacity, ttl, metaTTL, finalTTL, base, eventType, data, fill, fillAt, progress, nonce, final, ifNew,
+  onceTTL = unpack(ARGV)
+local history, meta, once = unpack(KEYS)
 
-if KEYS[3] then
-  local first = redis.call('GET', KEYS[3])
+if once then
+  local first = redis.call('GET', once)
   if first then return {'again', first} end
 end
-local status, id, time, text = add(KEYS[1], KEYS[2], ARGV[1], rule, event, '')
+local rule = {capacity = tonumber(capacity), ttl = ttl, metaTTL = metaTTL, finalTTL = finalTTL, base = base}
+local event = {type = eventType, data = data, fill = fill, fillAt = tonumber(fillAt), progress = progress,
+  nonce = nonce, final = final, ifNew = ifNew}
+local status, text = add(history, meta, live, rule, event, '')
 if status ~= 'ok' then return {status} end
-if KEYS[3] then redis.call('SET', KEYS[3], text, 'EX', ARGV[13]) end
+if once then redis.call('SET', once, text, 'EX', onceTTL) end
 return {'ok', text}
