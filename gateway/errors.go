@@ -12,61 +12,65 @@ import (
 	"sluice/store/kind"
 )
 
-// refusal is an answer that is not what was asked for.
+// refusal is an answer that is not what was asked for. Its exported fields are the JSON that a client gets.
 type refusal struct {
-	status  int
-	Message string   `json:"error"`
-	Code    string   `json:"code"`
-	Fields  []string `json:"fields,omitempty"`
-	// retryAfter is the value of Retry-After in seconds; 0: no such header.
-	retryAfter int
-	cause      error
+	status     int
+	Message    string   `json:"error"`
+	Code       string   `json:"code"`
+	Fields     []string `json:"fields,omitempty"` // of the request: those that are missing or wrong
+	retryAfter int      // seconds for the Retry-After header; 0: no such header
+	cause      error    // for our log, never for a client
 }
 
 func (r *refusal) Error() string { return r.Message }
 func (r *refusal) Unwrap() error { return r.cause }
 
-// refuse makes a refusal.
+// refuse makes a refusal for which there is no constructor below.
 func refuse(status int, code, message string) *refusal {
 	return &refusal{status: status, Message: message, Code: code}
 }
 
+// badRequest makes the refusal of a request that is wrong in itself. fields are the parts of it in question, if any.
+func badRequest(code, message string, fields ...string) *refusal {
+	return &refusal{status: http.StatusBadRequest, Message: message, Code: code, Fields: fields}
+}
+
+// missing makes the refusal of a request that lacks fields.
+func missing(fields ...string) *refusal {
+	return badRequest("missing_fields", "Missing required fields", fields...)
+}
+
+// unavailable makes the refusal of a request that may be repeated after so many seconds.
+func unavailable(code, message string, retryAfter int, cause error) *refusal {
+	return &refusal{
+		status: http.StatusServiceUnavailable, Code: code, Message: message, retryAfter: retryAfter, cause: cause,
+	}
+}
+
 var (
-	errNotFound = refuse(http.StatusNotFound, "not_found", "There is nothing at this address")
+	errNotFound = refuse(http.StatusNotFound, "not_found", "This address does not exist")
 	errNoTask   = refuse(http.StatusNotFound, "task_not_found", "There is no such task, or it finished more than a minute ago")
-	errTooLarge = refuse(http.StatusRequestEntityTooLarge, "too_large", "The body is too large")
-	errDraining = &refusal{
-		status: http.StatusServiceUnavailable, Code: "draining", Message: "This replica is stopping", retryAfter: 1,
-	}
-	errCrowded = &refusal{
-		status: http.StatusServiceUnavailable, Code: "busy", Message: "Too many clients at once", retryAfter: 2,
-	}
-	errTooMany = &refusal{
+	errDraining = unavailable("draining", "This replica is stopping", 1, nil)
+	errCrowded  = unavailable("busy", "Too many clients at once", 2, nil)
+	errTooMany  = &refusal{
 		status: http.StatusTooManyRequests, Code: "too_many_streams", Message: "Too many connections", retryAfter: 10,
 	}
 )
 
-// refusalOf is the one table from errors to answers. What it does not know is Redis's: the text of such an error is
-// for our log, never for a client.
+// refusalOf is the one table from errors to answers. An error that it does not know came from a call to Redis.
 func refusalOf(err error) *refusal {
 	if r, ok := errors.AsType[*refusal](err); ok {
 		return r
 	}
 	if i, ok := errors.AsType[*kind.InvalidError](err); ok {
-		status := http.StatusBadRequest
-		if i.Code == "too_large" {
-			status = http.StatusRequestEntityTooLarge
-		}
-		return &refusal{status: status, Code: i.Code, Message: i.Message, Fields: i.Fields}
+		return badRequest(i.Code, i.Message, i.Fields...)
 	}
 	if h, ok := errors.AsType[*echo.HTTPError](err); ok {
 		switch h.Code {
 		case http.StatusNotFound:
 			return errNotFound
 		case http.StatusMethodNotAllowed:
-			return refuse(h.Code, "method_not_allowed", "This method is not possible here")
-		case http.StatusRequestEntityTooLarge:
-			return errTooLarge
+			return refuse(h.Code, "method_not_allowed", "This address does not take this method")
 		case http.StatusInternalServerError:
 			return refuse(h.Code, "internal", "Something went wrong in the gateway")
 		default:
@@ -81,15 +85,10 @@ func refusalOf(err error) *refusal {
 	case errors.Is(err, store.ErrExists):
 		return refuse(http.StatusConflict, "task_exists", "There is already a task with this id")
 	case errors.Is(err, store.ErrUncertain):
-		return &refusal{
-			status: http.StatusServiceUnavailable, Code: "outcome_unknown", retryAfter: 1, cause: err,
-			Message: "Redis did not answer in time. Repeat the request with the same Idempotency-Key",
-		}
+		return unavailable("outcome_unknown", "Redis did not answer in time. Repeat the request with the same Idempotency-Key", 1, err)
 	default:
-		return &refusal{
-			status: http.StatusServiceUnavailable, Code: "unavailable", Message: "Redis does not answer", retryAfter: 1,
-			cause: err,
-		}
+		trouble := store.TroubleOf(err)
+		return unavailable(trouble.Code, trouble.Message, 1, err)
 	}
 }
 

@@ -3,6 +3,7 @@ package gateway
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 
@@ -19,10 +20,11 @@ const maxIdempotencyKey = 255
 func (s *Server) body(c echo.Context) ([]byte, error) {
 	text, err := io.ReadAll(http.MaxBytesReader(c.Response(), c.Request().Body, s.cfg.MaxBodyBytes))
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
-		return nil, errTooLarge
+		return nil, refuse(http.StatusRequestEntityTooLarge, "too_large",
+			fmt.Sprintf("The body has more than %d bytes", s.cfg.MaxBodyBytes))
 	}
 	if err != nil {
-		return nil, refuse(http.StatusBadRequest, "incomplete_body", "The body did not arrive whole")
+		return nil, badRequest("incomplete_body", "The body did not arrive whole")
 	}
 	return text, nil
 }
@@ -44,7 +46,8 @@ func idempotencyKey(c echo.Context) (string, error) {
 		return "", nil
 	}
 	if len(key) > maxIdempotencyKey {
-		return "", refuse(http.StatusBadRequest, "invalid_idempotency_key", "An Idempotency-Key has at most 255 characters")
+		return "", badRequest("invalid_idempotency_key",
+			fmt.Sprintf("An Idempotency-Key has at most %d bytes", maxIdempotencyKey))
 	}
 	return c.Path() + " " + key, nil
 }

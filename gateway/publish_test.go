@@ -345,8 +345,9 @@ func TestABodyUpToTheLimitIsTaken(t *testing.T) {
 		if a := s.post("/api/channels/orders/events", body(8192)); a.Status != 201 {
 			t.Errorf("8192 bytes: %d %s", a.Status, a.Body)
 		}
-		if a := s.post("/api/channels/orders/events", body(8193)); a.Status != 413 {
-			t.Errorf("8193 bytes: %d %s", a.Status, a.Body)
+		a := s.post("/api/channels/orders/events", body(8193))
+		if want := `{"error":"The body has more than 8192 bytes","code":"too_large"}`; a.Status != 413 || a.Body != want {
+			t.Errorf("8193 bytes: got %d %s, want 413 %s", a.Status, a.Body, want)
 		}
 	})
 }

@@ -278,20 +278,26 @@ var calls = []struct{ method, path, body string }{
 }
 
 func TestWithoutRedisEveryCallAnswers503AndRedissTextStaysInside(t *testing.T) {
-	away := map[string]func(s *site){
-		"away":     func(s *site) { s.back.cut() },
-		"in error": func(s *site) { s.mini.SetError("LOADING redis-secret-text") },
-	}
-	for name, take := range away {
+	for name, fault := range map[string]struct {
+		begin func(s *site)
+		code  string
+	}{
+		"away":    {func(s *site) { s.back.cut() }, "unavailable"},
+		"loading": {func(s *site) { s.mini.SetError("LOADING redis-secret-text") }, "redis_loading"},
+		"full":    {func(s *site) { s.mini.SetError("OOM redis-secret-text") }, "redis_full"},
+		"another": {func(s *site) { s.mini.SetError("MOVED 3999 redis-secret-text:6381") }, "redis_cluster"},
+	} {
 		t.Run(name, func(t *testing.T) {
 			serve(t, gateway.Config{}, func(t *testing.T, s *site) {
-				take(s)
+				fault.begin(s)
 				s.until("the gateway to notice", func() bool { return s.get("/readyz").Status == 503 })
 				for _, c := range calls {
 					what := c.method + " " + c.path
 					a := s.do(c.method, c.path, c.body)
-					if code := refused(t, what, a, 503); code != "unavailable" && (c.method == "GET" || code != "outcome_unknown") {
-						t.Errorf("%s: got code %q, want unavailable", what, code)
+					code := refused(t, what, a, 503)
+					stream := strings.HasPrefix(c.path, "/api/sse") // it waits until the broker has read the channel
+					if code != fault.code && !(stream && code == "unavailable") && (c.method == "GET" || code != "outcome_unknown") {
+						t.Errorf("%s: got code %q, want %q", what, code, fault.code)
 					}
 					if strings.Contains(a.Body, "secret") || strings.Contains(fmt.Sprint(a.Header), "secret") {
 						t.Errorf("%s: an error of Redis's reached the client: %s", what, a.Body)

@@ -67,10 +67,7 @@ func (s *Server) streamChannels(c echo.Context) error {
 		return err
 	}
 	if len(channels) == 0 {
-		return &refusal{
-			status: http.StatusBadRequest, Code: "missing_fields", Message: "Missing required fields",
-			Fields: []string{"channels"},
-		}
+		return missing("channels")
 	}
 	return s.streamOf(c, channels, wire.Envelope{}, 0)
 }
@@ -102,7 +99,7 @@ func list(c echo.Context, parameter string, most int, check func(string) error) 
 	}
 	names := strings.Split(text, ",")
 	if len(names) > most {
-		return nil, refuse(http.StatusBadRequest, "too_many_"+parameter, fmt.Sprintf("At most %d %s are possible", most, parameter))
+		return nil, badRequest("too_many_"+parameter, fmt.Sprintf("At most %d %s are possible", most, parameter), parameter)
 	}
 	for _, n := range names {
 		if err := check(n); err != nil {
@@ -134,10 +131,7 @@ func (s *Server) streamOf(c echo.Context, channels []string, encoder pubsub.Enco
 func number(parameter, text string, most int) (int, error) {
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 0 || n > most {
-		return 0, &refusal{
-			status: http.StatusBadRequest, Code: "invalid_" + parameter, Fields: []string{parameter},
-			Message: fmt.Sprintf("%s is a number from 0 to %d", parameter, most),
-		}
+		return 0, badRequest("invalid_"+parameter, fmt.Sprintf("%s is a number from 0 to %d", parameter, most), parameter)
 	}
 	return n, nil
 }

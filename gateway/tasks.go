@@ -51,7 +51,7 @@ func (s *Server) startTask(c echo.Context) error {
 		return err
 	}
 	if strings.TrimSpace(task.TaskName) == "" {
-		return &kind.InvalidError{Code: "missing_fields", Message: "Missing required fields", Fields: []string{"taskName"}}
+		return missing("taskName")
 	}
 	e, taskID, err := s.beginTask(c, "", task.TaskName)
 	if err != nil {
@@ -78,10 +78,7 @@ func (s *Server) startTask(c echo.Context) error {
 // from it, so that a repeated call finds the first one's channel (and there its result).
 func (s *Server) beginTask(c echo.Context, taskID, taskName string) (store.Event, string, error) {
 	if len(taskName) > maxTaskName {
-		return store.Event{}, "", &kind.InvalidError{
-			Code: "invalid_field", Message: fmt.Sprintf("taskName has at most %d bytes", maxTaskName),
-			Fields: []string{"taskName"},
-		}
+		return store.Event{}, "", badRequest("invalid_field", fmt.Sprintf("taskName has at most %d bytes", maxTaskName), "taskName")
 	}
 	if taskID == "" {
 		key, err := idempotencyKey(c)
@@ -204,7 +201,7 @@ func (t *tasks) report(ctx context.Context, taskID string, r kind.Report) error 
 		call, cancel := context.WithTimeout(ctx, 3*time.Second)
 		_, _, err = t.store.Append(call, d, store.AppendOptions{IdempotencyKey: key})
 		cancel()
-		if err == nil || refusalOf(err).status != http.StatusServiceUnavailable || try == 30 || ctx.Err() != nil {
+		if !store.Temporary(err) || try == 30 || ctx.Err() != nil {
 			return err
 		}
 		if err := sleep(ctx, time.Second); err != nil {

@@ -243,3 +243,25 @@ func TestWhatAReportMayLeaveOut(t *testing.T) {
 		}
 	})
 }
+
+func TestASimulatedTaskWaitsForRedisButNotForASettingToChange(t *testing.T) {
+	for reply, want := range map[string]string{
+		"LOADING Redis is loading": "completed", "OOM command not allowed": "completed",
+		"NOPERM no permissions": "processing", "WRONGTYPE Operation against a key": "processing",
+	} {
+		t.Run(reply, func(t *testing.T) {
+			serve(t, gateway.Config{}, func(t *testing.T, s *site) {
+				id := s.startTask("x")
+				time.Sleep(1500 * time.Millisecond) // in the middle of it
+				s.mini.SetError(reply)
+				time.Sleep(5 * time.Second)
+				s.mini.SetError("")
+				s.waitReady()
+				time.Sleep(20 * time.Second)
+				if got := fields(t, s.get("/api/tasks/"+id).Body)["status"]; got != want {
+					t.Errorf("the task is %v, want %s", got, want)
+				}
+			})
+		})
+	}
+}

@@ -1,13 +1,93 @@
 package store
 
-import "errors"
+import (
+	"errors"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
 
 var (
-	// ErrEnded is returned for an event after a channel's final one: a finished task takes no more reports.
+	// ErrEnded is the error of an event after a channel's final one: a finished task takes no more reports.
 	ErrEnded = errors.New("channel has ended")
-	// ErrUncertain is returned for an event that Redis may have stored, and may not: it was sent, and no answer came. The
+	// ErrUncertain is the error of an event that Redis may have stored or not: it was sent, and no answer came. The
 	// publisher may repeat it with the same idempotency key.
 	ErrUncertain = errors.New("redis did not answer in time")
-	// ErrExists is returned when a channel was to be started that has events already.
+	// ErrExists is the error of an event that was to begin a channel, on a channel that has had events already.
 	ErrExists = errors.New("channel exists")
+
+	// errUnreadable is the error of something in Redis that this package has not written.
+	errUnreadable = errors.New("not readable")
 )
+
+// Temporary reports whether an Append that failed with err may succeed later, although nobody changes anything about
+// the event, the channel or the settings.
+func Temporary(err error) bool {
+	if err == nil || errors.Is(err, ErrEnded) || errors.Is(err, ErrExists) {
+		return false
+	}
+	return TroubleOf(err).Temporary
+}
+
+// Trouble is why Redis does not do what it is asked to. It can be shown to clients: it has no text of Redis's, which
+// could tell of keys and addresses.
+type Trouble struct {
+	Code      string // for programs; it never changes
+	Message   string // for people
+	Temporary bool   // it may pass without anybody changing something
+}
+
+var (
+	noAnswer   = Trouble{"unavailable", "Redis does not answer", true}
+	unreadable = Trouble{"redis_unreadable", "What Redis holds of this channel is not the gateway's", false}
+	refused    = Trouble{"redis_error", "Redis refused the command", true}
+)
+
+// troubles are the reasons that Redis gives, by the first word of its reply.
+var troubles = map[string]Trouble{
+	"OOM":         {"redis_full", "Redis is full", true},
+	"MISCONF":     {"redis_disk", "Redis cannot write to its disk, and takes no events", true},
+	"LOADING":     {"redis_loading", "Redis is still loading its data", true},
+	"BUSY":        {"redis_busy", "Redis is busy with a script", true},
+	"READONLY":    {"redis_read_only", "This Redis is a replica, and takes no events", true},
+	"MASTERDOWN":  {"redis_read_only", "This Redis is a replica that has lost its primary", true},
+	"NOREPLICAS":  {"redis_replicas", "Redis has too few replicas, and takes no events", true},
+	"CLUSTERDOWN": {"redis_cluster_down", "The Redis Cluster is not complete", true},
+	"TRYAGAIN":    {"redis_cluster_down", "The Redis Cluster is moving this channel", true},
+	"MOVED":       {"redis_cluster", "Another node of the Redis Cluster has this channel", false},
+	"ASK":         {"redis_cluster", "Another node of the Redis Cluster has this channel", false},
+	"CROSSSLOT":   {"redis_cluster", "Several nodes of the Redis Cluster have parts of this", false},
+	"WRONGTYPE":   {"redis_wrong_type", "A key of this channel in Redis is not the gateway's", false},
+	"NOPERM":      {"redis_forbidden", "Redis does not permit this to the gateway", false},
+	"NOAUTH":      {"redis_login", "Redis does not accept the gateway's user or password", false},
+	"WRONGPASS":   {"redis_login", "Redis does not accept the gateway's user or password", false},
+}
+
+// TroubleOf returns why a call to Redis failed with err. What it does not recognise counts as silence: connections break
+// in many ways.
+func TroubleOf(err error) Trouble {
+	if errors.Is(err, errUnreadable) {
+		return unreadable
+	}
+	reply, ok := errors.AsType[redis.Error](err)
+	if !ok {
+		return noAnswer
+	}
+	text := reply.Error()
+	word, _, _ := strings.Cut(text, " ")
+	if t, ok := troubles[word]; ok {
+		return t
+	}
+	// Redis before 7, and miniredis, put the reply to a script's command behind words of their own.
+	if strings.HasPrefix(text, "ERR Error ") {
+		for word := range strings.FieldsSeq(text) {
+			if t, ok := troubles[strings.TrimPrefix(word, "-")]; ok {
+				return t
+			}
+		}
+	}
+	if strings.Contains(text, "user executing the script can't") { // since Redis 7; the reply has no word of its own
+		return troubles["NOPERM"]
+	}
+	return refused
+}

@@ -194,17 +194,17 @@ func parseTip(fields []any) (Tip, error) {
 	}
 	base, err := parseNonce(text(2))
 	if err != nil {
-		return Tip{}, fmt.Errorf("base: %w", err)
+		return Tip{}, fmt.Errorf("%w: base: %w", errUnreadable, err)
 	}
 	t := Tip{Position: Position{Nonce: base}, Base: base, Final: text(3) != ""}
 	if text(0) == "" {
 		return t, nil
 	}
 	if t.Position.Offset, err = strconv.ParseUint(text(0), 10, 64); err != nil {
-		return Tip{}, fmt.Errorf("offset: %w", err)
+		return Tip{}, fmt.Errorf("%w: offset: %w", errUnreadable, err)
 	}
 	if t.Position.Nonce, err = parseNonce(text(1)); err != nil {
-		return Tip{}, fmt.Errorf("nonce: %w", err)
+		return Tip{}, fmt.Errorf("%w: nonce: %w", errUnreadable, err)
 	}
 	return t, nil
 }

@@ -13,7 +13,7 @@ func generalDraft(channel, typ string, data []byte) (Draft, error) {
 		return Draft{}, invalid("invalid_type", fmt.Sprintf("The type %q is reserved", typ), "type")
 	}
 	var compact bytes.Buffer
-	if !utf8.Valid(data) || json.Compact(&compact, data) != nil {
+	if !utf8.Valid(data) || json.Compact(&compact, data) != nil { // in a POST it was read as a part of the body before
 		return Draft{}, invalid("invalid_json", "data is not valid JSON", "data")
 	}
 	return Draft{Channel: channel, Type: typ, Data: compact.Bytes()}, nil
