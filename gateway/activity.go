@@ -2,11 +2,11 @@ package gateway
 
 import (
 	"encoding/json"
-	"math/rand/v2"
 	"net/http"
 
 	"github.com/labstack/echo/v4"
 
+	"sluice/gateway/demo"
 	"sluice/store"
 	"sluice/store/kind"
 )
@@ -34,23 +34,7 @@ func (s *Server) publishActivity(c echo.Context, a kind.Activity) error {
 }
 
 // simulateActivity publishes one made-up activity, for a demonstration.
-func (s *Server) simulateActivity(c echo.Context) error {
-	people := []struct{ id, name string }{
-		{"u-ada", "Ada Lovelace"}, {"u-grace", "Grace Hopper"}, {"u-alan", "Alan Turing"},
-		{"u-edsger", "Edsger Dijkstra"}, {"u-barbara", "Barbara Liskov"},
-	}
-	deeds := []struct{ kind, action, details string }{
-		{"user_joined", "joined the team", "Welcome on board"},
-		{"post_created", "published a post", "Notes on the analytical engine"},
-		{"comment_added", "commented on a post", "Could not agree more"},
-		{"file_uploaded", "uploaded a file", "compiler.pdf"},
-		{"task_completed", "completed a task", "Prove the delivery promise"},
-	}
-	p, d := people[rand.IntN(len(people))], deeds[rand.IntN(len(deeds))]
-	return s.publishActivity(c, kind.Activity{
-		Type: d.kind, UserID: p.id, UserName: p.name, Action: d.action, Details: d.details,
-	})
-}
+func (s *Server) simulateActivity(c echo.Context) error { return s.publishActivity(c, demo.Activity()) }
 
 func (s *Server) listActivity(c echo.Context) error {
 	n, err := limit(c, 50, 50)

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"sluice/gateway/console"
+	"sluice/gateway/demo"
 	"sluice/gateway/writer"
 	"sluice/pubsub"
 	"sluice/store"
@@ -48,8 +49,8 @@ type Server struct {
 
 	limit *addressLimit
 	admit *rate.Limiter
-	clock *clock
-	tasks *tasks
+	clock *demo.Clock
+	tasks *demo.Tasks
 
 	draining atomic.Bool
 	drain    context.Context // ends when the streams shall end
@@ -61,8 +62,8 @@ type Server struct {
 // New returns a Server on a broker and a store that stay the caller's.
 func New(b *pubsub.Broker, s *store.Store, cfg Config, log *slog.Logger) *Server {
 	srv := &Server{
-		cfg: cfg, broker: b, store: s, log: log, limit: newAddressLimit(cfg.MaxStreamsPerIP), clock: newClock(),
-		tasks: newTasks(s, log),
+		cfg: cfg, broker: b, store: s, log: log, limit: newAddressLimit(cfg.MaxStreamsPerIP), clock: demo.NewClock(),
+		tasks: demo.NewTasks(s, log),
 	}
 	if cfg.AdmitRate > 0 {
 		srv.admit = rate.NewLimiter(rate.Limit(cfg.AdmitRate), max(1, cfg.AdmitRate/10))
@@ -156,7 +157,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.echo.Serv
 
 // Serve answers requests on l until Shutdown, and returns nil then.
 func (s *Server) Serve(l net.Listener) error {
-	stop := s.clock.run()
+	stop := s.clock.Run()
 	defer stop()
 	loops, err := s.startLoops()
 	if err != nil {
@@ -194,7 +195,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	patience, cancel := context.WithTimeout(ctx, time.Until(began.Add(s.cfg.DrainTime)))
 	defer cancel()
-	s.tasks.wait(patience) // last: while a handler runs, it may start one
+	s.tasks.Wait(patience) // last: while a handler runs, it may start one
 	return err
 }
 

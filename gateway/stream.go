@@ -30,10 +30,7 @@ const (
 )
 
 func (s *Server) streamTime(c echo.Context) error {
-	return s.stream(c, func(context.Context) (*pubsub.Stream, error) {
-		f := s.clock.feed
-		return pubsub.NewStream(f, s.clock.connected()), nil
-	})
+	return s.stream(c, func(context.Context) (*pubsub.Stream, error) { return s.clock.Stream(), nil })
 }
 
 func (s *Server) streamNotifications(c echo.Context) error {
