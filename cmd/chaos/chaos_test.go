@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"sluice/cmd/internal/rig/rigtest"
 )
 
 // needRedis skips the test on a machine without redis-server; in CI that is a failure.
@@ -15,12 +17,7 @@ func needRedis(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a cluster")
 	}
-	if _, err := find("redis-server"); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	rigtest.Need(t, "redis-server")
 }
 
 // runChaos runs the command and returns its exit code and the report.

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"sluice/cmd/internal/rig"
 )
 
 // answers is a server that gives one answer after the other and writes down the last event ids it was sent.
@@ -107,7 +109,7 @@ func TestClientDoesWhatEventSourceDoes(t *testing.T) {
 				client.run(ctx)
 				close(done)
 			}()
-			err := until(ctx, 5*time.Second, func(context.Context) error {
+			err := rig.Until(ctx, 5*time.Second, func(context.Context) error {
 				if got := server.seen(); len(got) < len(c.ids) {
 					return fmt.Errorf("requests with last event ids %q, want %q", got, c.ids)
 				}
@@ -151,7 +153,7 @@ func TestClientTakesRefusedConnectionsAsNetworkErrors(t *testing.T) {
 		client.run(ctx)
 		close(done)
 	}()
-	err := until(ctx, 5*time.Second, func(context.Context) error {
+	err := rig.Until(ctx, 5*time.Second, func(context.Context) error {
 		if len(server.seen()) == 0 {
 			return fmt.Errorf("it never reached the replica that is up")
 		}

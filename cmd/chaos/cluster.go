@@ -5,16 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"sluice/cmd/internal/rig"
 )
 
 // plan is how a scenario wants its cluster.
@@ -36,23 +35,21 @@ type persistence int
 
 // cluster is Redis, the replicas, and nginx if there is one.
 type cluster struct {
-	*procs
+	group   *rig.Group
 	plan    plan
-	gateway string // the binary
-	ingest  string // channels taken in even while nobody watches
+	gateway string // path of the binary
+	ingest  string // channels that are ingested even while no client reads them: a comma list
 	targets *targets
 
-	redis     *proc
-	redisAddr string
-	admin     *redis.Client
-	raw       *redis.Client // of the raw publishers
-	nginx     *proc
-	nginxAddr string
+	redis *rig.Redis
+	admin *redis.Client
+	raw   *redis.Client // of the raw publishers
+	nginx *rig.Nginx
 
 	replicasMu sync.Mutex
-	replicas   []*replica // that are up, or down for a moment; guarded by replicasMu
-	gone       []*replica // guarded by replicasMu
-	serial     int        // guarded by replicasMu
+	replicas   []*replica // that belong to the cluster, even while their process is down; guarded by replicasMu
+	gone       []*replica // that have left the cluster; guarded by replicasMu
+	serial     int        // of the newest replica; guarded by replicasMu
 }
 
 // members returns the replicas there are now.
@@ -72,27 +69,30 @@ func (c *cluster) leave(r *replica) {
 
 // replica is one gateway process and its address, which outlives the process.
 type replica struct {
-	name  string
-	addr  string
-	proxy *proxy
-	proc  *proc
+	name    string
+	addr    string
+	proxy   *proxy
+	process *rig.Process // that runs, or ran last
 }
 
 func (r *replica) url() string { return "http://" + r.addr }
 
 const startLimit = 20 * time.Second
 
-// startCluster brings everything up and waits until it is ready. close ends it, also after an error.
+// startCluster starts everything and waits until it is ready. close ends it, also after an error.
 func startCluster(ctx context.Context, c *cluster, n int) error {
-	port, err := freePort()
-	if err != nil {
+	var persist []string
+	switch c.plan.persist {
+	case everyTime:
+		persist = []string{"--appendonly", "yes", "--appendfsync", "always"}
+	case everySec:
+		persist = []string{"--appendonly", "yes", "--appendfsync", "everysec"}
+	}
+	var err error
+	if c.redis, err = rig.StartRedis(ctx, c.group, persist...); err != nil {
 		return err
 	}
-	c.redisAddr = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	c.admin, c.raw = newRedis(c.redisAddr), newRedis(c.redisAddr)
-	if err := c.startRedis(ctx); err != nil {
-		return err
-	}
+	c.admin, c.raw = newRedis(c.redis.Addr), newRedis(c.redis.Addr)
 	for range n {
 		if _, err := c.addReplica(ctx); err != nil {
 			return err
@@ -101,18 +101,18 @@ func startCluster(ctx context.Context, c *cluster, n int) error {
 	if err := c.allReady(ctx, startLimit); err != nil {
 		return err
 	}
-	c.aim()
 	if c.plan.nginx {
-		return c.startNginx(ctx)
+		if err := c.startNginx(ctx); err != nil {
+			return err
+		}
 	}
+	c.aim()
 	return nil
 }
 
+// close ends every process and closes every connection.
 func (c *cluster) close() {
-	if c.nginx != nil && c.nginx.running() {
-		_ = c.nginx.terminate(2 * time.Second) // so that it ends its workers; killed it could not
-	}
-	c.endAll()
+	c.group.Close()
 	for _, r := range append(c.members(), c.gone...) {
 		if r.proxy != nil {
 			r.proxy.close()
@@ -125,42 +125,15 @@ func (c *cluster) close() {
 	}
 }
 
-// startRedis starts redis-server on its data and waits until it answers.
-func (c *cluster) startRedis(ctx context.Context) error {
-	path, err := find("redis-server")
-	if err != nil {
-		return err
-	}
-	host, port, _ := net.SplitHostPort(c.redisAddr)
-	args := []string{
-		"--bind", host, "--port", port, "--dir", c.dir, "--daemonize", "no", "--save", "", "--appendonly", "no",
-	}
-	switch c.plan.persist {
-	case everyTime:
-		args = append(args, "--appendonly", "yes", "--appendfsync", "always")
-	case everySec:
-		args = append(args, "--appendonly", "yes", "--appendfsync", "everysec")
-	}
-	if c.redis, err = c.start("redis", os.Environ(), path, args...); err != nil {
-		return err
-	}
-	return until(ctx, startLimit, func(ctx context.Context) error {
-		if !c.redis.running() {
-			return c.redis.ended()
-		}
-		return c.admin.Ping(ctx).Err()
-	})
-}
-
 // addReplica starts one more replica on an address of its own.
 func (c *cluster) addReplica(ctx context.Context) (*replica, error) {
-	port, err := freePort()
+	addr, err := rig.FreeAddress()
 	if err != nil {
 		return nil, err
 	}
-	r := &replica{addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
+	r := &replica{addr: addr}
 	if c.plan.proxied {
-		if r.proxy, err = newProxy(c.redisAddr); err != nil {
+		if r.proxy, err = newProxy(c.redis.Addr); err != nil {
 			return nil, err
 		}
 	}
@@ -174,7 +147,7 @@ func (c *cluster) addReplica(ctx context.Context) (*replica, error) {
 
 // startReplica starts the replica's process, again or for the first time.
 func (c *cluster) startReplica(r *replica) error {
-	redisAddr := c.redisAddr
+	redisAddr := c.redis.Addr
 	if r.proxy != nil {
 		redisAddr = r.proxy.addr()
 	}
@@ -189,8 +162,8 @@ func (c *cluster) startReplica(r *replica) error {
 		"GATEWAY_HEARTBEAT=5s",
 		"GATEWAY_LOG_FORMAT=json",
 	}, c.plan.settings...)
-	p, err := c.start(r.name, environment(settings...), c.gateway)
-	r.proc = p
+	p, err := c.group.Start(rig.Command{Name: r.name, Path: c.gateway, Env: rig.Environment(settings...)})
+	r.process = p
 	return err
 }
 
@@ -202,12 +175,7 @@ const drainTime = 2 * time.Second
 
 // ready waits until a replica says so.
 func (c *cluster) ready(ctx context.Context, r *replica, limit time.Duration) error {
-	return until(ctx, limit, func(ctx context.Context) error {
-		if !r.proc.running() {
-			return r.proc.ended()
-		}
-		return getOK(ctx, r.url()+"/readyz")
-	})
+	return rig.AwaitReady(ctx, r.process, r.url(), limit)
 }
 
 func (c *cluster) allReady(ctx context.Context, limit time.Duration) error {
@@ -226,60 +194,39 @@ func (c *cluster) aim() {
 		urls = append(urls, r.url())
 	}
 	if c.plan.nginx {
-		urls = []string{"http://" + c.nginxAddr}
+		urls = []string{"http://" + c.nginx.Addr}
 	}
 	c.targets.set(urls)
 }
 
-// startNginx puts nginx in front: buffering off, dead replicas skipped, and an answer that EventSource survives when
-// no replica is up.
+// startNginx starts nginx in front of the replicas, and waits until it leads to one of them.
 func (c *cluster) startNginx(ctx context.Context) error {
-	path, err := find("nginx")
-	if err != nil {
-		return err
-	}
-	port, err := freePort()
-	if err != nil {
-		return err
-	}
-	c.nginxAddr = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	var servers, user strings.Builder
+	var servers strings.Builder
 	for _, r := range c.members() {
 		fmt.Fprintf(&servers, "    server %s max_fails=1 fail_timeout=1s;\n", r.addr)
 	}
-	if os.Getuid() == 0 {
-		user.WriteString("user root;\n") // the temporary folder is ours alone
-	}
-	config := filepath.Join(c.dir, "nginx.conf")
-	fill := strings.NewReplacer("@user", user.String(), "@dir", c.dir, "@servers", servers.String(), "@listen", c.nginxAddr)
-	if err := os.WriteFile(config, []byte(fill.Replace(nginxConfig)), 0o644); err != nil {
+	var err error
+	if c.nginx, err = rig.StartNginx(c.group, strings.ReplaceAll(nginxConfig, "@servers", servers.String())); err != nil {
 		return err
 	}
-	args := []string{"-p", c.dir, "-c", config, "-e", "stderr", "-g", "daemon off;"}
-	if c.nginx, err = c.start("nginx", os.Environ(), path, args...); err != nil {
-		return err
-	}
-	c.aim()
-	return until(ctx, startLimit, func(ctx context.Context) error {
-		if !c.nginx.running() {
-			return c.nginx.ended()
+	return rig.Until(ctx, startLimit, func(ctx context.Context) error {
+		if err := c.nginx.Ended(); err != nil {
+			return err
 		}
-		return getOK(ctx, "http://"+c.nginxAddr+"/healthz")
+		_, err := rig.Get(ctx, "http://"+c.nginx.Addr+"/healthz")
+		return err
 	})
 }
 
-const nginxConfig = `@userworker_processes 2;
-pid @dir/nginx.pid;
+// nginxConfig is made for EventSource: nothing is buffered, a replica that is down is skipped, and if all are down a
+// client gets an answer that lets it come back.
+const nginxConfig = `worker_processes 2;
 error_log stderr warn;
 worker_shutdown_timeout 1s;
 events { worker_connections 2048; }
 http {
   access_log off;
-  client_body_temp_path @dir/nginx-body;
-  proxy_temp_path @dir/nginx-proxy;
-  fastcgi_temp_path @dir/nginx-fastcgi;
-  uwsgi_temp_path @dir/nginx-uwsgi;
-  scgi_temp_path @dir/nginx-scgi;
+  @temporary
   upstream gateway {
     zone gateway 64k;
     least_conn;

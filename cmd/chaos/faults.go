@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"time"
+
+	"sluice/cmd/internal/rig"
 )
 
 // Each fault does one thing to the cluster, undoes it, and says what it may have cost: see doc.go on windows.
@@ -29,7 +31,7 @@ func (r *run) killReplica(ctx context.Context, rep *replica, down time.Duration)
 
 func (r *run) killForGood(rep *replica) {
 	at := r.now()
-	if err := rep.proc.kill(); err != nil {
+	if err := rep.process.Kill(); err != nil {
 		r.blame("%v", err)
 	}
 	r.mayCost(at-beforeEnd, r.now()+afterEnd, r.perReplica)
@@ -39,7 +41,7 @@ func (r *run) killForGood(rep *replica) {
 // endReplica drains a replica by SIGTERM. It has to end by itself, in time and with exit code 0.
 func (r *run) endReplica(rep *replica) {
 	at := r.now()
-	if err := rep.proc.terminate(drainTime + 5*time.Second); err != nil {
+	if err := rep.process.Terminate(drainTime + 5*time.Second); err != nil {
 		r.blame("%v", err)
 	}
 	r.mayCost(at-blink, r.now()+blink, r.perReplica)
@@ -67,9 +69,9 @@ func (r *run) pauseReplica(ctx context.Context, rep *replica, d time.Duration) {
 // whilePaused does something that a replica sleeps through.
 func (r *run) whilePaused(rep *replica, do func() error) error {
 	at := r.now()
-	_ = pause(rep.proc.cmd.Process)
+	_ = rep.process.Pause()
 	err := do()
-	_ = unpause(rep.proc.cmd.Process)
+	_ = rep.process.Resume()
 	// On waking up it may think that Redis is gone and drop a connection with unread messages.
 	r.mayCost(at-beforeEnd, r.now()+afterEnd, r.perReplica)
 	r.did("pause "+rep.name, at, r.now(), 1)
@@ -83,7 +85,7 @@ func (r *run) breakNetwork(ctx context.Context, rep *replica, how mood, d time.D
 	rep.proxy.set(how)
 	r.wait(ctx, d)
 	if replace {
-		if err := rep.proc.kill(); err != nil {
+		if err := rep.process.Kill(); err != nil {
 			r.blame("%v", err)
 		}
 	}
@@ -122,9 +124,9 @@ func (r *run) killSubscribers(ctx context.Context, kind string) {
 // the subscribers it counts have given up meanwhile.
 func (r *run) freezeRedis(ctx context.Context, d time.Duration) {
 	at := r.now()
-	_ = pause(r.redis.cmd.Process)
+	_ = r.redis.Process.Pause()
 	r.wait(ctx, d)
-	_ = unpause(r.redis.cmd.Process)
+	_ = r.redis.Process.Resume()
 	r.mayCost(at-blink, r.now()+afterEnd/2, everyReceiver)
 	r.did("freeze Redis", at, r.now(), 1)
 }
@@ -132,7 +134,7 @@ func (r *run) freezeRedis(ctx context.Context, d time.Duration) {
 // whileFull does something while Redis has no memory left: it passes messages on as ever, but stores nothing.
 func (r *run) whileFull(ctx context.Context, do func()) error {
 	limit := func(bytes string) error {
-		return until(ctx, startLimit, func(ctx context.Context) error {
+		return rig.Until(ctx, startLimit, func(ctx context.Context) error {
 			return r.admin.ConfigSet(ctx, "maxmemory", bytes).Err()
 		})
 	}
@@ -153,10 +155,10 @@ func (r *run) restartRedis(ctx context.Context, hard bool, down time.Duration, b
 	at, how := r.now(), "terminate"
 	if hard {
 		how = "kill"
-		if err := r.redis.kill(); err != nil {
+		if err := r.redis.Process.Kill(); err != nil {
 			return err
 		}
-	} else if err := r.redis.terminate(10 * time.Second); err != nil {
+	} else if err := r.redis.Process.Terminate(10 * time.Second); err != nil {
 		return err
 	}
 	r.mayCost(at-blink, r.now()+blink, everyReceiver)
@@ -166,7 +168,7 @@ func (r *run) restartRedis(ctx context.Context, hard bool, down time.Duration, b
 			return err
 		}
 	}
-	if err := r.startRedis(ctx); err != nil {
+	if err := r.redis.Restart(ctx); err != nil {
 		return err
 	}
 	r.did(how+" and restart Redis", at, r.now(), 1)
@@ -179,14 +181,14 @@ func (r *run) snapshot(ctx context.Context) (time.Duration, error) {
 	if err := r.admin.Save(ctx).Err(); err != nil {
 		return 0, fmt.Errorf("save a snapshot: %w", err)
 	}
-	return at, copyFile(filepath.Join(r.dir, "older.rdb"), filepath.Join(r.dir, "dump.rdb"))
+	return at, copyFile(filepath.Join(r.group.Dir(), "older.rdb"), filepath.Join(r.group.Dir(), "dump.rdb"))
 }
 
 // restore puts the older snapshot back. Whatever was written since it was made is gone.
 func (r *run) restore(ctx context.Context, since time.Duration) error {
 	return r.restartRedis(ctx, true, r.between(0, time.Second), func() error {
 		r.redisLost(since, r.now())
-		return copyFile(filepath.Join(r.dir, "dump.rdb"), filepath.Join(r.dir, "older.rdb"))
+		return copyFile(filepath.Join(r.group.Dir(), "dump.rdb"), filepath.Join(r.group.Dir(), "older.rdb"))
 	})
 }
 

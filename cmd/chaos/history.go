@@ -4,13 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"net/url"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"sluice/cmd/internal/rig"
 )
 
 // historyKey is the documented name of a channel's list.
@@ -84,21 +85,14 @@ func readInbox(ctx context.Context, replica string) ([]stored, error) {
 	return out, nil
 }
 
-// patient is for answers of some megabytes from a machine that is busy with us.
-var patient = &http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-
+// readJSON decodes what a URL is answered with.
 func readJSON(ctx context.Context, address string, to any) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	text, err := rig.Get(ctx, address)
 	if err != nil {
 		return err
 	}
-	response, err := patient.Do(request)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	if err := json.NewDecoder(response.Body).Decode(to); err != nil || response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s, %v", address, response.Status, err)
+	if err := json.Unmarshal(text, to); err != nil {
+		return fmt.Errorf("%s: %w", address, err)
 	}
 	return nil
 }

@@ -14,7 +14,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
+
+	"sluice/cmd/internal/rig"
 )
 
 func main() {
@@ -114,7 +116,7 @@ func command(ctx context.Context, args []string, out, errOut io.Writer) int {
 		fmt.Fprintln(errOut, "chaos:", err)
 		return exitSetUp
 	}
-	redis.SetLogger(quiet{}) // connections fail all the time here
+	logging.Disable() // go-redis would report every connection that is broken on purpose
 	o.progress = func(format string, args ...any) { fmt.Fprintf(errOut, format+"\n", args...) }
 	results, err := check(ctx, chosen, o)
 	if err != nil {
@@ -137,11 +139,6 @@ func command(ctx context.Context, args []string, out, errOut io.Writer) int {
 	return exitCode(results)
 }
 
-// quiet is a logger that says nothing.
-type quiet struct{}
-
-func (quiet) Printf(context.Context, string, ...any) {}
-
 func exitCode(results []result) int {
 	code := exitPassed
 	for _, r := range results {
@@ -157,7 +154,10 @@ func exitCode(results []result) int {
 
 // check builds the gateway once and runs the scenarios one after the other.
 func check(ctx context.Context, chosen []scenario, o options) ([]result, error) {
-	if _, err := find("redis-server"); err != nil {
+	if errSystem != nil {
+		return nil, errSystem
+	}
+	if _, err := rig.Find("redis-server"); err != nil {
 		return nil, err
 	}
 	dir, err := os.MkdirTemp("", "chaos-")
@@ -171,7 +171,8 @@ func check(ctx context.Context, chosen []scenario, o options) ([]result, error) 
 	}
 	if o.gateway == "" {
 		o.progress("building the gateway")
-		if binary, err = buildGateway(ctx, dir, o.tags); err != nil {
+		b := rig.Binary{Package: "sluice/cmd/gateway", Tags: o.tags}
+		if binary, err = b.Build(ctx, dir); err != nil {
 			return nil, err
 		}
 		defer os.Remove(binary)
@@ -200,7 +201,7 @@ func runAndJudge(ctx context.Context, s scenario, o options, gateway, dir string
 	o.progress("%s: %s", s.name, s.about)
 	seen, err := runScenario(ctx, s, o, gateway, dir)
 	switch {
-	case errors.Is(err, errMissing) && o.scenario == "all" && os.Getenv("CI") == "":
+	case errors.Is(err, rig.ErrMissing) && o.scenario == "all" && os.Getenv("CI") != "true":
 		out.Verdict, out.Why = leftOut, err.Error()
 	case err != nil:
 		out.Verdict, out.Why, out.Logs = failed, err.Error(), dir

@@ -8,6 +8,8 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"sluice/cmd/internal/rig"
 )
 
 // echo is a server that sends back what it gets.
@@ -80,7 +82,7 @@ func TestAConnectionThatLostBytesStaysDeadInSilence(t *testing.T) {
 	if got, err := hear(t, c, r, 50*time.Millisecond); err == nil {
 		t.Fatalf("%q got through a black hole", got)
 	}
-	err := until(t.Context(), 5*time.Second, func(context.Context) error {
+	err := rig.Until(t.Context(), 5*time.Second, func(context.Context) error {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		for l := range p.links {

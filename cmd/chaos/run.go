@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"sluice/cmd/internal/rig"
 )
 
 // run is one scenario while it happens.
@@ -89,7 +91,7 @@ func runScenario(ctx context.Context, s scenario, o options, gateway, dir string
 		scenario: s, rules: s.rules, options: o, channels: channelNames(),
 		dice: newDice(o.seed, s.name),
 		cluster: &cluster{
-			procs: &procs{dir: dir}, plan: s.plan, gateway: gateway, targets: &targets{},
+			group: rig.NewGroup(dir), plan: s.plan, gateway: gateway, targets: &targets{},
 			ingest: strings.Join(channelNames(), ","),
 		},
 	}
@@ -179,7 +181,7 @@ func (r *run) load(ctx context.Context) (*witness, error) {
 
 // allBound waits until clients have seen a stream. One that never does is the judge's business.
 func (r *run) allBound(ctx context.Context, clients []*client) {
-	_ = until(ctx, startLimit, func(context.Context) error {
+	_ = rig.Until(ctx, startLimit, func(context.Context) error {
 		for _, c := range clients {
 			if !c.bound() {
 				return fmt.Errorf("%s has no stream", c.name)
@@ -194,7 +196,7 @@ func (r *run) watch(ctx context.Context, wg *sync.WaitGroup) *witness {
 	if r.rules.Trim == 0 {
 		return nil
 	}
-	w := &witness{redis: newRedis(r.redisAddr), trim: r.rules.Trim, logs: map[string][]stored{}}
+	w := &witness{redis: newRedis(r.redis.Addr), trim: r.rules.Trim, logs: map[string][]stored{}}
 	wg.Go(func() {
 		defer w.redis.Close()
 		w.run(ctx, r.channels)
@@ -220,7 +222,7 @@ const quietFor = 2500 * time.Millisecond
 // settle waits until the history stands still and everyone has the newest event, or the limit is over.
 func (r *run) settle(ctx context.Context, notes map[string]string) error {
 	last, since := map[string]string{}, time.Now()
-	err := until(ctx, r.options.settle, func(ctx context.Context) error {
+	err := rig.Until(ctx, r.options.settle, func(ctx context.Context) error {
 		newest := map[string]string{}
 		for _, channel := range append([]string{notifications}, r.channels...) {
 			list, err := readList(ctx, r.admin, channel, 1)

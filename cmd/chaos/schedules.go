@@ -185,7 +185,7 @@ func herd(ctx context.Context, r *run) error {
 func nginxReload(ctx context.Context, r *run) error {
 	for i := 1; r.wait(ctx, r.between(r.whole()/12, r.whole()/6)); i++ {
 		at := r.now()
-		if err := hangUp(r.nginx.cmd.Process); err != nil {
+		if err := r.nginx.Reload(); err != nil {
 			return fmt.Errorf("reload nginx: %w", err)
 		}
 		r.did("reload nginx", at, at, 1)

@@ -1,44 +1,12 @@
 package main
 
-import (
-	"os"
-	"os/exec"
-	"runtime"
-	"sync"
-	"syscall"
-)
+import "syscall"
 
-// spawner starts processes from one thread that lives as long as the program: the kernel sends Pdeathsig when the
-// thread that started a process ends, not when the program does.
-var spawner = sync.OnceValue(func() chan<- func() {
-	work := make(chan func())
-	go func() {
-		runtime.LockOSThread()
-		for f := range work {
-			f()
-		}
-	}()
-	return work
-})
+// errSystem says why this command cannot run on this operating system.
+var errSystem error
 
-// spawn starts cmd so that it ends with us, whatever ends us, and does not get the terminal's Ctrl-C itself.
-// gently is for programs whose own children would survive if they were killed; a stopped process needs the other way.
-func spawn(cmd *exec.Cmd, gently bool) error {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if gently {
-		cmd.SysProcAttr.Pdeathsig = syscall.SIGTERM
-	}
-	started := make(chan error)
-	spawner() <- func() { started <- cmd.Start() }
-	return <-started
-}
-
-func pause(p *os.Process) error    { return p.Signal(syscall.SIGSTOP) }
-func unpause(p *os.Process) error  { return p.Signal(syscall.SIGCONT) }
-func hangUp(p *os.Process) error   { return p.Signal(syscall.SIGHUP) }
-func askToEnd(p *os.Process) error { return p.Signal(syscall.SIGTERM) }
-
-// smallReceiveBuffer is set before the connection exists: a window once offered is never taken back.
+// smallReceiveBuffer is for net.Dialer.Control, which is called before the connection exists. Later would be too late:
+// TCP never takes back a receive window that it has offered.
 func smallReceiveBuffer(_, _ string, conn syscall.RawConn) error {
 	var err error
 	if e := conn.Control(func(fd uintptr) {

@@ -4,151 +4,217 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"strings"
+	"runtime"
 	"time"
 )
 
-// trialLimit bounds one trial beyond the time it holds idle streams.
-const trialLimit = 5 * time.Minute
+// rig is what one trial uses: one server, its clients, a publisher, and what they have shown.
+type rig struct {
+	o   options
+	w   work
+	ps  *procs
+	say func(format string, args ...any)
+	// Shown while something is waited for.
+	show func(seen)
 
-// trial is what came out of one piece of work with one server.
-type trial struct {
-	Mode     string             `json:"mode"`
-	Label    string             `json:"label,omitempty"`
-	Server   string             `json:"server"`
-	Turn     int                `json:"turn"`
-	Clients  int                `json:"clients"`
-	Events   int                `json:"events,omitempty"`
-	Replicas int                `json:"replicas,omitempty"`
-	Seconds  float64            `json:"seconds"` // all of it, with starting and ending
-	Figures  map[string]float64 `json:"figures"`
-	Redis    map[string]int64   `json:"redis_commands,omitempty"`
-	Faults   *faults            `json:"faults,omitempty"`
-	Error    string             `json:"error,omitempty"`
+	server    *server
+	crowd     *crowd
+	publisher publisher // nil once it is closed
+	published int       // events per channel
+
+	figures map[string]float64
+	redis   map[string]int64 // commands in the span of interest
+	faults  faults
+	why     string // the first fault of a stream
 }
 
-// runModes does all trials of all modes. A trial that fails is in the result. An error means that it could not go on;
-// the trials until then are returned all the same.
-func runModes(ctx context.Context, o options, p *progress) ([]trial, error) {
-	dir, err := os.MkdirTemp("", "loadtest-")
+// start starts the server that the work is done with, and the processes of its clients, and prepares the publisher.
+func (r *rig) start(ctx context.Context) error {
+	s, err := startServer(ctx, r.ps, r.server.name, r.w.replicas, r.o)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer os.RemoveAll(dir)
-	if o.gateway == "" {
-		p.step("building the gateway")
-		if o.gateway, err = buildGateway(ctx, dir); err != nil {
-			return nil, err
-		}
-	} else if o.gateway, err = filepath.Abs(o.gateway); err != nil {
-		return nil, err
+	r.server = s
+	if r.publisher, err = s.publisher(); err != nil {
+		return err
 	}
-	if _, err := find("redis-server"); err != nil {
-		return nil, err
-	}
-	all := 0
-	for _, m := range o.modes {
-		for _, w := range o.works(m) {
-			all += o.repeat * len(w.servers)
-		}
-	}
-	var trials []trial
-	for _, m := range o.modes {
-		// In turns: what else the machine does meets all servers alike.
-		for turn := range o.repeat {
-			for _, w := range o.works(m) {
-				for _, server := range w.servers {
-					name := strings.TrimSpace(fmt.Sprintf("%s %s", m.name, w.label))
-					p.begin(fmt.Sprintf("[%d/%d] %s, turn %d: %s", len(trials)+1, all, name, turn+1, server))
-					t := runTrial(ctx, m, w, server, turn+1, o, dir, p)
-					if ctx.Err() != nil {
-						return trials, fmt.Errorf("interrupted: %w", context.Cause(ctx))
-					}
-					p.end(outcome(m, t))
-					trials = append(trials, t)
-				}
-			}
-		}
-	}
-	return trials, nil
+	r.crowd, err = newCrowd(r.ps, r.w.clients, r.show)
+	return err
 }
 
-// runTrial does one trial. Everything it starts has ended when it returns.
-func runTrial(
-	ctx context.Context, m mode, w work, serverName string, turn int, o options, dir string, p *progress,
-) trial {
-	began := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, trialLimit+o.hold)
-	defer cancel()
-	t := trial{
-		Mode: m.name, Label: w.label, Server: serverName, Turn: turn, Clients: w.clients, Events: w.events,
-		Figures: make(map[string]float64),
+// open connects all clients.
+func (r *rig) open(ctx context.Context, how opening) error {
+	r.say("connecting")
+	if err := r.crowd.begin(r.server, how); err != nil {
+		return err
 	}
-	if serverName == gatewayServer {
-		t.Replicas = w.replicas
-	}
-	ps := &procs{dir: dir}
-	r := &rig{
-		o: o, w: w, ps: ps, say: p.phase, figures: t.Figures, server: &server{name: serverName},
-		show: func(s seen) {
-			p.show("%s of %s open, %s delivered", thousands(s.opened), thousands(w.clients), thousands(int(s.total)))
-		},
-	}
-	err := m.run(ctx, r)
-	if err != nil {
-		// The clients notice the end of a server before we do.
-		_ = pause(ctx, r.o.settle)
-		err = errors.Join(err, ps.failed(), r.explain())
-	} else {
-		err = r.endPublisher()
-	}
-	ps.end()
-	if r.publisher != nil {
-		_ = r.publisher.close() // its server is gone, so it ends
-	}
-	if r.server.redis != nil {
-		_ = r.server.redis.client.Close() // likewise
-	}
-	t.Redis, t.Seconds = r.redis, time.Since(began).Seconds()
-	if !r.faults.none() {
-		t.Faults = &r.faults
-	}
-	if err != nil {
-		t.Error = strings.ReplaceAll(err.Error(), "\n", "; ")
-		clear(t.Figures) // they are of something else than was to be measured
-	}
-	return t
+	return r.crowd.opened(ctx)
 }
 
-// explain asks the clients of a trial that failed what is missing, if nobody has asked yet.
-func (r *rig) explain() error {
-	if r.crowd == nil || !r.faults.none() {
+// renewPublisher replaces the publisher by a new one.
+func (r *rig) renewPublisher() error {
+	err := r.endPublisher()
+	if err == nil {
+		r.publisher, err = r.server.publisher()
+	}
+	return err
+}
+
+// endPublisher waits until everything is published. It may be called more than once.
+func (r *rig) endPublisher() error {
+	if r.publisher == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	v, err := r.crowd.audit(ctx, r.published)
-	if err != nil {
-		return nil //nolint:nilerr // the trial's own error is the one to show
-	}
-	r.faults = v.faults
-	return fmt.Errorf("the clients' faults: %+v %s", v.faults, v.why)
+	err := r.publisher.close()
+	r.publisher = nil
+	return err
 }
 
-// outcome is a trial in a few words.
-func outcome(m mode, t trial) string {
-	if t.Error != "" {
-		return "FAILED: " + t.Error
+// commands returns Redis' counts of commands, none for a server without Redis.
+func (r *rig) commands(ctx context.Context) (map[string]int64, error) {
+	if r.server.redis == nil {
+		return nil, nil
 	}
-	var parts []string
-	for _, f := range m.columns {
-		if v, ok := t.Figures[f]; ok && len(parts) < 3 {
-			parts = append(parts, number(v)+" "+titles[f])
+	return r.server.redis.commands(ctx)
+}
+
+// --- readings ------------------------------------------------------------------------------------------------------
+
+// measured is a state of all counters, or what was added to them in a span.
+type measured struct {
+	at      time.Time
+	wall    time.Duration // of the span
+	work    time.Duration // the span without the pauses around it
+	server  cpu
+	redis   cpu
+	clients cpu
+	self    cpu
+	busy    time.Duration // the machine's cores
+	stolen  time.Duration
+}
+
+func (m measured) minus(n measured) measured {
+	return measured{
+		wall: m.at.Sub(n.at), server: m.server.minus(n.server), redis: m.redis.minus(n.redis),
+		clients: m.clients.minus(n.clients), self: m.self.minus(n.self), busy: m.busy - n.busy, stolen: m.stolen - n.stolen,
+	}
+}
+
+// read reads all counters.
+func (r *rig) read() (measured, error) {
+	m := measured{at: time.Now()}
+	var err error
+	if m.server, err = cpuOf(r.server.pids()...); err != nil {
+		return m, err
+	}
+	if r.server.redis != nil {
+		if m.redis, err = cpuOf(r.server.redis.proc.pid()); err != nil {
+			return m, err
 		}
 	}
-	return strings.Join(parts, ", ")
+	if m.clients, err = cpuOf(r.crowd.pids()...); err != nil {
+		return m, err
+	}
+	if m.self, err = cpuOf(os.Getpid()); err != nil {
+		return m, err
+	}
+	m.busy, m.stolen, err = machineBusy()
+	return m, err
 }
+
+// measure returns what was added to the counters by do. Work that trails behind it counts as well.
+func (r *rig) measure(ctx context.Context, do func() error) (measured, error) {
+	if err := pause(ctx, r.o.settle); err != nil {
+		return measured{}, err
+	}
+	before, err := r.read()
+	if err != nil {
+		return measured{}, err
+	}
+	if err := do(); err != nil {
+		return measured{}, err
+	}
+	work := time.Since(before.at)
+	if err := pause(ctx, r.o.settle); err != nil {
+		return measured{}, err
+	}
+	after, err := r.read()
+	span := after.minus(before)
+	span.work = work
+	return span, err
+}
+
+// weight is what a server holds at a moment.
+type weight struct {
+	memory
+	goroutines int // the gateway's
+}
+
+func (r *rig) weigh(ctx context.Context) (weight, error) {
+	var w weight
+	var err error
+	// Memory first: the other question makes garbage.
+	if w.memory, err = memoryOf(r.server.pids()...); err != nil {
+		return w, err
+	}
+	if r.server.name == gatewayServer {
+		w.goroutines, err = goroutines(ctx, r.server)
+	}
+	return w, err
+}
+
+// --- figures -------------------------------------------------------------------------------------------------------
+
+// noteDeliveries notes what deliveries of so many events have cost.
+func (r *rig) noteDeliveries(span measured, deliveries, events int) {
+	n := float64(deliveries)
+	r.figures[figCPU] = microseconds(span.server.total) / n
+	r.figures[figKernelShare] = 100 * float64(span.server.system) / float64(max(1, span.server.user+span.server.system))
+	r.figures[figDeliveries] = n / span.work.Seconds()
+	r.figures[figClientCPU] = microseconds(span.clients.total) / n
+	if r.server.redis != nil {
+		r.figures[figRedisEvent] = microseconds(span.redis.total) / float64(events)
+	}
+	r.noteDisturbance(span)
+}
+
+// noteDisturbance notes how busy the machine was with something else than this trial.
+func (r *rig) noteDisturbance(span measured) {
+	cores := float64(span.wall) * float64(runtime.NumCPU())
+	ours := span.server.total + span.redis.total + span.clients.total + span.self.total
+	r.figures[figElsewhere] = max(0, 100*float64(span.busy-ours)/cores)
+	r.figures[figStolen] = 100 * float64(span.stolen) / cores
+}
+
+// judge asks the clients what they have seen. It is an error if anything was lost, repeated, or out of order.
+func (r *rig) judge(ctx context.Context) error {
+	v, err := r.crowd.audit(ctx, r.published)
+	if err != nil {
+		return err
+	}
+	r.faults, r.why = v.faults, v.why
+	if v.latency.TotalCount() > 0 {
+		r.figures[figP50] = milliseconds(v.latency.ValueAtQuantile(50))
+		r.figures[figP99] = milliseconds(v.latency.ValueAtQuantile(99))
+		r.figures[figMax] = milliseconds(v.latency.Max())
+		r.figures[figPerRead] = float64(v.events) / float64(v.reads)
+		r.figures[figBytes] = float64(v.bytes) / float64(v.events)
+	}
+	if v.opening.TotalCount() > 0 {
+		r.figures[figOpenP50] = milliseconds(v.opening.ValueAtQuantile(50))
+		r.figures[figOpenP99] = milliseconds(v.opening.ValueAtQuantile(99))
+	}
+	if !r.faults.none() {
+		return fmt.Errorf("%w: %+v %s", errFaults, r.faults, r.why)
+	}
+	return nil
+}
+
+var errFaults = fmt.Errorf("events were lost, repeated or out of order")
+
+func microseconds(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
+
+// milliseconds returns a histogram's value, which is in microseconds, in milliseconds.
+func milliseconds(micros int64) float64 { return float64(micros) / 1000 }
