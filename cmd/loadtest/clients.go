@@ -37,7 +37,7 @@ type client struct {
 type clientLoop struct {
 	epoll   int
 	out     io.Writer
-	input   []byte // of the control pipe: the beginning of a line
+	control *control
 	buffer  []byte
 	clients []client
 	shared  *ledger         // nil: several channels
@@ -81,18 +81,17 @@ func runClients(in *os.File, out io.Writer) error {
 		epoll: epoll, out: out, buffer: make([]byte, 256<<10),
 		latency: newHistogram(), openIn: newHistogram(), told: true,
 	}
-	control := int(in.Fd())
-	if err := unix.SetNonblock(control, true); err != nil {
-		return fmt.Errorf("standard input: %w", err)
+	if l.control, err = newControl(in); err != nil {
+		return err
 	}
 	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: controlTag}
-	if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, control, &event); err != nil {
+	if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, l.control.fd, &event); err != nil {
 		return fmt.Errorf("standard input: %w", err)
 	}
-	return l.run(control)
+	return l.run()
 }
 
-func (l *clientLoop) run(control int) error {
+func (l *clientLoop) run() error {
 	ready := make([]unix.EpollEvent, 1024)
 	for {
 		n, err := unix.EpollWait(l.epoll, ready, l.patience())
@@ -101,7 +100,7 @@ func (l *clientLoop) run(control int) error {
 		}
 		for _, e := range ready[:max(n, 0)] {
 			if e.Fd == controlTag {
-				if err := l.obey(control); err != nil {
+				if err := l.obey(); err != nil {
 					if errors.Is(err, io.EOF) {
 						return nil
 					}
@@ -137,19 +136,12 @@ func (l *clientLoop) patience() int {
 // --- orders --------------------------------------------------------------------------------------------------------
 
 // obey reads orders and carries them out. It returns io.EOF when there will be no more.
-func (l *clientLoop) obey(control int) error {
-	n, err := unix.Read(control, l.buffer)
-	switch {
-	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
-		return nil
-	case err != nil:
-		return fmt.Errorf("standard input: %w", err)
-	case n == 0:
-		return io.EOF
+func (l *clientLoop) obey() error {
+	if err := l.control.read(l.buffer); err != nil {
+		return err
 	}
-	l.input = append(l.input, l.buffer[:n]...)
 	for {
-		line, rest, whole := bytes.Cut(l.input, []byte{'\n'})
+		line, rest, whole := bytes.Cut(l.control.input, []byte{'\n'})
 		if !whole {
 			return nil
 		}
@@ -157,7 +149,7 @@ func (l *clientLoop) obey(control int) error {
 		if err := json.Unmarshal(line, &o); err != nil {
 			return fmt.Errorf("order %.80q: %w", line, err)
 		}
-		l.input = rest
+		l.control.input = rest
 		if err := l.do(o); err != nil {
 			return fmt.Errorf("%s: %w", o.Do, err)
 		}

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"sluice/cmd/internal/rig"
 )
 
 // clientsPerProcess keeps a client process well below its limit of file descriptors, and small enough that on more than
@@ -38,7 +40,7 @@ type crowd struct {
 
 // member is one client process.
 type member struct {
-	proc    *proc
+	process *rig.Process
 	first   int // number of its first client
 	clients int
 	answers chan note // all notes but progress
@@ -55,26 +57,26 @@ type seen struct {
 	total  int64 // deliveries
 }
 
-// newCrowd starts the processes of so many clients.
-func newCrowd(ps *procs, clients int, show func(seen)) (*crowd, error) {
+// newCrowd starts the processes of so many clients. The crowd must be closed after an error, too.
+func newCrowd(ps *rig.Group, clients int, show func(seen)) (*crowd, error) {
 	c := &crowd{clients: clients, changed: make(chan struct{}, 1), show: show, stall: stallLimit}
 	processes := (clients + clientsPerProcess - 1) / clientsPerProcess
 	for i := range processes {
-		p, err := ps.role("clients-"+strconv.Itoa(i+1), "clients")
+		p, err := startRole(ps, "clients-"+strconv.Itoa(i+1), "clients")
 		if err != nil {
-			return nil, err
+			return c, err
 		}
 		first := clients * i / processes
-		m := &member{proc: p, first: first, clients: clients*(i+1)/processes - first, answers: make(chan note, 1)}
+		m := &member{process: p, first: first, clients: clients*(i+1)/processes - first, answers: make(chan note, 1)}
 		c.members = append(c.members, m)
-		go m.listen(c.changed) // ends with the process
+		go m.listen(c.changed) // ends with the process; close waits for it
 	}
 	return c, nil
 }
 
 // listen reads a process's notes.
 func (m *member) listen(changed chan<- struct{}) {
-	lines := bufio.NewScanner(m.proc.out)
+	lines := bufio.NewScanner(m.process.Out)
 	lines.Buffer(nil, 4<<20) // an audit holds two histograms
 	for lines.Scan() {
 		var n note
@@ -109,11 +111,19 @@ func wake(changed chan<- struct{}) {
 	}
 }
 
+// close waits until nothing listens to the client processes any more. They must have ended.
+func (c *crowd) close() {
+	for _, m := range c.members {
+		for range m.answers { // closed last; an answer that nobody has asked for would be in the way
+		}
+	}
+}
+
 // pids returns the client processes.
 func (c *crowd) pids() []int {
 	var pids []int
 	for _, m := range c.members {
-		pids = append(pids, m.proc.pid())
+		pids = append(pids, m.process.Pid())
 	}
 	return pids
 }
@@ -125,7 +135,7 @@ func (c *crowd) tell(make func(i int, m *member) order) error {
 		if err != nil {
 			return err
 		}
-		if _, err := m.proc.in.Write(append(text, '\n')); err != nil {
+		if _, err := m.process.In.Write(append(text, '\n')); err != nil {
 			return fmt.Errorf("order to a client process: %w", err)
 		}
 	}

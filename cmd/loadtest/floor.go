@@ -36,7 +36,7 @@ type floor struct {
 	places   map[int32]int // in clients, by descriptor
 	own      map[int]int32 // descriptor by channel, for the streams of one client's channel
 	heads    map[int32][]byte
-	input    []byte // of the control pipe: records not whole yet
+	control  *control
 	buffer   []byte
 }
 
@@ -59,10 +59,11 @@ func runFloor(in *os.File, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
-	control := int(in.Fd())
+	if f.control, err = newControl(in); err != nil {
+		return err
+	}
 	if err := errors.Join(
-		unix.SetNonblock(control, true),
-		f.watch(unix.EPOLL_CTL_ADD, control, floorControl, unix.EPOLLIN),
+		f.watch(unix.EPOLL_CTL_ADD, f.control.fd, floorControl, unix.EPOLLIN),
 		f.watch(unix.EPOLL_CTL_ADD, f.listener, floorListen, unix.EPOLLIN),
 	); err != nil {
 		return err
@@ -70,7 +71,7 @@ func runFloor(in *os.File, out io.Writer) error {
 	if err := sayAddress(out, address); err != nil {
 		return err
 	}
-	return f.run(control)
+	return f.run()
 }
 
 // listen binds a free loopback port.
@@ -102,7 +103,7 @@ func (f *floor) watch(op, fd int, tag int32, events uint32) error {
 	return unix.EpollCtl(f.epoll, op, fd, &unix.EpollEvent{Events: events, Fd: tag})
 }
 
-func (f *floor) run(control int) error {
+func (f *floor) run() error {
 	ready := make([]unix.EpollEvent, 1024)
 	for {
 		n, err := unix.EpollWait(f.epoll, ready, -1)
@@ -114,7 +115,7 @@ func (f *floor) run(control int) error {
 			case e.Fd == floorListen:
 				err = f.accept()
 			case e.Fd == floorControl:
-				err = f.deliver(control)
+				err = f.deliver()
 			case f.heads[e.Fd] != nil:
 				err = f.request(e.Fd)
 			default:
@@ -193,20 +194,13 @@ func (f *floor) drop(fd int32) {
 
 // deliver reads events from the control pipe and writes each to those it is for. It returns io.EOF when there will be
 // no more.
-func (f *floor) deliver(control int) error {
-	n, err := unix.Read(control, f.buffer)
-	switch {
-	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
-		return nil
-	case err != nil:
-		return fmt.Errorf("standard input: %w", err)
-	case n == 0:
-		return io.EOF
+func (f *floor) deliver() error {
+	if err := f.control.read(f.buffer); err != nil {
+		return err
 	}
-	f.input = append(f.input, f.buffer[:n]...)
-	at := 0
+	input, at := f.control.input, 0
 	for {
-		channel, frame, size := parseRecord(f.input[at:])
+		channel, frame, size := parseRecord(input[at:])
 		if size == 0 {
 			break
 		}
@@ -223,7 +217,7 @@ func (f *floor) deliver(control int) error {
 			}
 		}
 	}
-	f.input = append(f.input[:0], f.input[at:]...)
+	f.control.input = append(input[:0], input[at:]...)
 	return nil
 }
 

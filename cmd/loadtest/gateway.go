@@ -3,35 +3,20 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
-)
 
-// buildGateway builds the server into dir.
-func buildGateway(ctx context.Context, dir string) (string, error) {
-	path := filepath.Join(dir, "gateway")
-	out, err := exec.CommandContext(ctx, "go", "build", "-o", path, "sluice/cmd/gateway").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("go build sluice/cmd/gateway: %w\n%s", err, out)
-	}
-	return path, nil
-}
+	"sluice/cmd/internal/rig"
+)
 
 // startGateway starts a redis-server and replicas of the gateway on it. The settings are the defaults, but for what
 // belongs to the place: addresses, and logs.
-func startGateway(ctx context.Context, ps *procs, replicas int, o options) (*server, error) {
+func startGateway(ctx context.Context, ps *rig.Group, replicas int, o options) (*server, error) {
 	redis, err := startRedis(ctx, ps)
 	if err != nil {
 		return nil, err
@@ -40,32 +25,22 @@ func startGateway(ctx context.Context, ps *procs, replicas int, o options) (*ser
 	for i := range replicas {
 		name := "gateway-" + strconv.Itoa(i+1)
 		settings := []string{
-			"GATEWAY_ADDR=127.0.0.1:0", "GATEWAY_REDIS_URL=redis://" + redis.addr, "GATEWAY_REPLICA=" + name,
+			"GATEWAY_ADDR=127.0.0.1:0", "GATEWAY_REDIS_URL=redis://" + redis.Addr, "GATEWAY_REPLICA=" + name,
 			"GATEWAY_LOG_FORMAT=json",
 		}
 		if o.writer != "" {
 			settings = append(settings, "GATEWAY_WRITER="+o.writer)
 		}
-		p, err := ps.program(name, plainEnvironment(settings...), o.gateway)
+		p, err := ps.Start(rig.Command{Name: name, Path: o.gateway, Env: rig.Environment(settings...)})
 		if err != nil {
 			return nil, err
 		}
 		s.procs = append(s.procs, p)
 	}
-	for _, p := range s.procs {
-		var addr string
-		err := until(ctx, 20*time.Second, func(ctx context.Context) error {
-			if err := ps.failed(); err != nil {
-				return err
-			}
-			if addr, err = listening(p.log); err != nil {
-				return err
-			}
-			_, err := get(ctx, "http://"+addr+"/readyz")
-			return err
-		})
+	for i, p := range s.procs {
+		addr, err := awaitGateway(ctx, p)
 		if err != nil {
-			return nil, fmt.Errorf("start %s: %w", p.name, err)
+			return nil, fmt.Errorf("start replica %d of the gateway: %w", i+1, err)
 		}
 		s.addrs = append(s.addrs, addr)
 	}
@@ -78,9 +53,27 @@ func startGateway(ctx context.Context, ps *procs, replicas int, o options) (*ser
 	return s, nil
 }
 
-// listening finds the address in the gateway's log: port 0 had it choose one that is free.
-func listening(log string) (string, error) {
-	text, err := os.ReadFile(log)
+// startLimit is how long a replica may take until it is ready.
+const startLimit = 20 * time.Second
+
+// awaitGateway waits until a replica of the gateway is ready, and returns its address.
+func awaitGateway(ctx context.Context, p *rig.Process) (addr string, err error) {
+	err = rig.Until(ctx, startLimit, func(context.Context) error {
+		if err := p.Ended(); err != nil {
+			return err
+		}
+		addr, err = listening(p)
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	return addr, rig.AwaitReady(ctx, p, "http://"+addr, startLimit)
+}
+
+// listening finds the address in the gateway's log. With port 0 the gateway chooses a free port and logs it.
+func listening(p *rig.Process) (string, error) {
+	text, err := p.Log()
 	if err != nil {
 		return "", err
 	}
@@ -90,56 +83,18 @@ func listening(log string) (string, error) {
 			return entry.Address, nil
 		}
 	}
-	return "", errors.New("it does not say where it listens")
-}
-
-// asker asks questions that are answered at once.
-var asker = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-
-func get(ctx context.Context, url string) (string, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return "", err
-	}
-	response, err := asker.Do(request)
-	if err != nil {
-		return "", err
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
-	if err != nil {
-		return "", err
-	}
-	if response.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("%s: %s: %.200s", url, response.Status, text)
-	}
-	return string(text), nil
+	return "", errors.New("the log does not say where it listens")
 }
 
 // goroutines returns how many goroutines the gateway's replicas have together, by their own /metrics.
 func goroutines(ctx context.Context, s *server) (int, error) {
 	sum := 0
 	for _, addr := range s.addrs {
-		text, err := get(ctx, "http://"+addr+"/metrics")
-		if err != nil {
-			return 0, err
-		}
-		n, err := metric(text, "go_goroutines")
+		n, err := rig.Metric(ctx, "http://"+addr, "go_goroutines")
 		if err != nil {
 			return 0, err
 		}
 		sum += int(n)
 	}
 	return sum, nil
-}
-
-// metric reads a metric without labels from Prometheus' text format.
-func metric(text, name string) (float64, error) {
-	lines := bufio.NewScanner(strings.NewReader(text))
-	for lines.Scan() {
-		if value, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
-			return strconv.ParseFloat(value, 64)
-		}
-	}
-	return 0, fmt.Errorf("no metric %s", name)
 }

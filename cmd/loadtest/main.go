@@ -12,7 +12,7 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 )
 
 // Exit codes.
@@ -66,7 +66,7 @@ func play(role string, in *os.File, out io.Writer) error {
 
 // measure runs the modes and writes what came out.
 func measure(ctx context.Context, args []string, o options, out, errOut io.Writer) (int, error) {
-	redis.SetLogger(quiet{}) // a server that is about to listen is nothing to report
+	logging.Disable() // go-redis would report every try to reach a server that is about to listen
 	ctx, cancel := context.WithTimeout(ctx, o.limit)
 	defer cancel()
 	trials, err := runModes(ctx, o, newProgress(errOut))
@@ -84,8 +84,3 @@ func measure(ctx context.Context, args []string, o options, out, errOut io.Write
 	}
 	return exitGood, err
 }
-
-// quiet is a logger that says nothing.
-type quiet struct{}
-
-func (quiet) Printf(context.Context, string, ...any) {}

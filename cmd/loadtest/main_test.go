@@ -14,6 +14,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"sluice/cmd/internal/rig"
+	"sluice/cmd/internal/rig/rigtest"
 )
 
 // TestMain lets the test's own program play the roles that the command starts from itself.
@@ -29,12 +32,8 @@ func TestAllModes(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some twenty seconds")
 	}
-	if _, err := find("redis-server"); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	rigtest.Need(t, "redis-server")
+	rigtest.Need(t, "go") // builds the gateway
 	path := filepath.Join(t.TempDir(), "figures.json")
 	var out, errOut bytes.Buffer
 	code := command(t.Context(), []string{"-quick", "-hold", "50ms", "-json", path}, os.Stdin, &out, &errOut)
@@ -93,14 +92,13 @@ func checkTrial(t *testing.T, rs results, m mode, w work, server string) {
 }
 
 func TestLossIsNotPassedOver(t *testing.T) {
-	dir := t.TempDir()
-	ps := &procs{dir: dir}
-	t.Cleanup(ps.end)
+	ps := rig.NewGroup(t.TempDir())
+	t.Cleanup(ps.Close)
 	o, err := parse([]string{"-quick"}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{
+	r := &run{
 		o: o, w: work{clients: 3, replicas: 1}, ps: ps, say: func(string, ...any) {}, show: func(seen) {},
 		figures: make(map[string]float64), server: &server{name: floorServer},
 	}
@@ -108,6 +106,10 @@ func TestLossIsNotPassedOver(t *testing.T) {
 	if err := r.start(ctx); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		ps.Close()
+		r.crowd.close()
+	})
 	if err := r.open(ctx, opening{}); err != nil {
 		t.Fatal(err)
 	}
@@ -124,31 +126,15 @@ func TestLossIsNotPassedOver(t *testing.T) {
 	}
 }
 
-func TestServerThatDiesIsNamed(t *testing.T) {
-	ps := &procs{dir: t.TempDir()}
-	t.Cleanup(ps.end)
-	p, err := ps.program("victim", plainEnvironment(), "/bin/sh", "-c",
-		"echo 'panic: something broke' >&2; echo more >&2; exit 3")
-	if err != nil {
-		t.Fatal(err)
-	}
-	<-p.done
-	want := "victim: ended by itself: exit status 3: panic: something broke"
-	if err := ps.failed(); err == nil || err.Error() != want {
-		t.Errorf("got %v, want %s", err, want)
-	}
-}
-
 func TestInterruptEndsEverything(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	ps := &procs{dir: t.TempDir()}
 	o, err := parse([]string{"-quick", "-mode", "paced"}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var pids []int
 	m := o.modes[0]
-	m.run = func(ctx context.Context, r *rig) error {
+	m.run = func(ctx context.Context, r *run) error {
 		if err := r.start(ctx); err != nil {
 			return err
 		}
@@ -156,7 +142,7 @@ func TestInterruptEndsEverything(t *testing.T) {
 		cancel()
 		return r.awaitAll(ctx, 1)
 	}
-	x := runTrial(ctx, m, work{clients: 2, replicas: 1}, naiveServer, 1, o, ps.dir, newProgress(io.Discard))
+	x := runTrial(ctx, m, work{clients: 2, replicas: 1}, naiveServer, 1, o, t.TempDir(), newProgress(io.Discard))
 	if !strings.Contains(x.Error, context.Canceled.Error()) {
 		t.Errorf("the trial says %q", x.Error)
 	}

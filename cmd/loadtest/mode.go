@@ -9,7 +9,7 @@ type mode struct {
 	name    string
 	about   string
 	works   func(o options) []work
-	run     func(ctx context.Context, r *rig) error // one trial
+	run     func(ctx context.Context, r *run) error // one trial
 	key     string                                  // the figure whose ratios are shown; empty: none
 	ratios  []string                                // servers the others are compared with
 	columns []string                                // the figures shown

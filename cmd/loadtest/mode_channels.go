@@ -20,7 +20,7 @@ func channelsMode() mode {
 	}
 }
 
-func runChannels(ctx context.Context, r *rig) error {
+func runChannels(ctx context.Context, r *run) error {
 	if err := r.start(ctx); err != nil {
 		return err
 	}
@@ -56,7 +56,7 @@ func runChannels(ctx context.Context, r *rig) error {
 
 // publishOwn publishes n events to each client's own channel, in turns, and waits until they have arrived. As many
 // are under way as in burst.
-func (r *rig) publishOwn(ctx context.Context, n int) error {
+func (r *run) publishOwn(ctx context.Context, n int) error {
 	sent := 0
 	arrived := func(least int) func(seen) bool {
 		return func(s seen) bool { return s.total >= int64(least) }

@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"sluice/cmd/internal/rig"
 )
 
 func connectMode() mode {
@@ -22,7 +24,7 @@ func connectMode() mode {
 	}
 }
 
-func runConnect(ctx context.Context, r *rig) error {
+func runConnect(ctx context.Context, r *run) error {
 	if err := r.start(ctx); err != nil {
 		return err
 	}
@@ -72,8 +74,8 @@ func runConnect(ctx context.Context, r *rig) error {
 const fewFiles = 100
 
 // awaitGone waits until the server has closed its clients' connections.
-func (r *rig) awaitGone(ctx context.Context, before int) error {
-	return until(ctx, 30*time.Second, func(context.Context) error {
+func (r *run) awaitGone(ctx context.Context, before int) error {
+	return rig.Until(ctx, 30*time.Second, func(context.Context) error {
 		n, err := descriptors(r.server.pids()...)
 		if err == nil && n > before+fewFiles {
 			err = fmt.Errorf("%s holds %d file descriptors after its clients have left, %d before they came",

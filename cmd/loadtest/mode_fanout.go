@@ -14,7 +14,7 @@ func pacedMode() mode {
 		works: func(o options) []work {
 			return []work{{clients: o.size(5000), events: o.number(100), replicas: 1, servers: everyServer()}}
 		},
-		run:     func(ctx context.Context, r *rig) error { return r.fanOut(ctx, 1) },
+		run:     func(ctx context.Context, r *run) error { return r.fanOut(ctx, 1) },
 		key:     figCPU,
 		ratios:  bothRatios(),
 		columns: fanOutColumns(),
@@ -28,7 +28,7 @@ func burstMode() mode {
 		works: func(o options) []work {
 			return []work{{clients: o.size(5000), events: o.number(320), replicas: 1, servers: everyServer()}}
 		},
-		run:     func(ctx context.Context, r *rig) error { return r.fanOut(ctx, burstWindow) },
+		run:     func(ctx context.Context, r *run) error { return r.fanOut(ctx, burstWindow) },
 		key:     figCPU,
 		ratios:  bothRatios(),
 		columns: fanOutColumns(),
@@ -40,7 +40,7 @@ func fanOutColumns() []string {
 }
 
 // fanOut is one trial of one channel for all clients, with so many events under way.
-func (r *rig) fanOut(ctx context.Context, window int) error {
+func (r *run) fanOut(ctx context.Context, window int) error {
 	if err := r.start(ctx); err != nil {
 		return err
 	}
@@ -52,11 +52,7 @@ func (r *rig) fanOut(ctx context.Context, window int) error {
 	if err := r.publish(ctx, max(5, r.w.events/10), window); err != nil {
 		return err
 	}
-	if err := r.crowd.mark(ctx); err != nil {
-		return err
-	}
-	r.say("publishing")
-	span, err := r.measure(ctx, func() error { return r.publish(ctx, r.w.events, window) })
+	span, err := r.measurePublish(ctx, window)
 	if err != nil {
 		return err
 	}
@@ -64,9 +60,18 @@ func (r *rig) fanOut(ctx context.Context, window int) error {
 	return r.judge(ctx)
 }
 
+// measurePublish publishes the measured events to the shared channel, and returns what that has cost.
+func (r *run) measurePublish(ctx context.Context, window int) (measured, error) {
+	if err := r.crowd.mark(ctx); err != nil {
+		return measured{}, err
+	}
+	r.say("publishing")
+	return r.measure(ctx, func() error { return r.publish(ctx, r.w.events, window) })
+}
+
 // publish publishes n events to the shared channel, and waits until all clients have them. At most window events are
 // under way.
-func (r *rig) publish(ctx context.Context, n, window int) error {
+func (r *run) publish(ctx context.Context, n, window int) error {
 	for range n {
 		if err := r.awaitAll(ctx, r.published-window+1); err != nil {
 			return err
@@ -80,6 +85,6 @@ func (r *rig) publish(ctx context.Context, n, window int) error {
 }
 
 // awaitAll waits until every client has had so many events of the shared channel.
-func (r *rig) awaitAll(ctx context.Context, events int) error {
+func (r *run) awaitAll(ctx context.Context, events int) error {
 	return r.crowd.await(ctx, func(s seen) bool { return s.all >= events })
 }

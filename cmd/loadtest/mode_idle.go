@@ -17,7 +17,7 @@ func idleMode() mode {
 		works: func(o options) []work {
 			return []work{{clients: o.size(15_000), replicas: 1, servers: everyServer()}}
 		},
-		run: func(ctx context.Context, r *rig) error {
+		run: func(ctx context.Context, r *run) error {
 			if err := r.start(ctx); err != nil {
 				return err
 			}
@@ -33,7 +33,7 @@ func idleMode() mode {
 }
 
 // openAndWeigh connects all clients and notes what they cost while nothing happens.
-func (r *rig) openAndWeigh(ctx context.Context, how opening) error {
+func (r *run) openAndWeigh(ctx context.Context, how opening) error {
 	if err := pause(ctx, 2*r.o.settle); err != nil {
 		return err
 	}

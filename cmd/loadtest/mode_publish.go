@@ -29,7 +29,7 @@ func publishMode() mode {
 	}
 }
 
-func runPublish(ctx context.Context, r *rig) error {
+func runPublish(ctx context.Context, r *run) error {
 	window := r.w.events // the connections bound it: each waits for its answer
 	r.o.publish = "post"
 	if r.w.label == byRaw {
@@ -48,11 +48,7 @@ func runPublish(ctx context.Context, r *rig) error {
 	if err := r.renewPublisher(); err != nil { // for its histogram
 		return err
 	}
-	if err := r.crowd.mark(ctx); err != nil {
-		return err
-	}
-	r.say("publishing")
-	span, err := r.measure(ctx, func() error { return r.publish(ctx, r.w.events, window) })
+	span, err := r.measurePublish(ctx, window)
 	if err != nil {
 		return err
 	}

@@ -44,7 +44,7 @@ func resumeMode() mode {
 	}
 }
 
-func runResume(ctx context.Context, r *rig) error {
+func runResume(ctx context.Context, r *run) error {
 	r.o.publish = "post" // a raw PUBLISH is stored while somebody watches, and here nobody does for a while
 	r.o.bytes = cmp.Or(r.w.bytes, r.o.bytes)
 	if err := r.start(ctx); err != nil {
@@ -112,7 +112,7 @@ func runResume(ctx context.Context, r *rig) error {
 }
 
 // publishBlind publishes n events to each channel without waiting for them to arrive.
-func (r *rig) publishBlind(ctx context.Context, n int) error {
+func (r *run) publishBlind(ctx context.Context, n int) error {
 	for range n {
 		for channel := range r.w.channels {
 			if err := r.publisher.publish(ctx, channel, r.published); err != nil {
@@ -125,6 +125,6 @@ func (r *rig) publishBlind(ctx context.Context, n int) error {
 }
 
 // awaitTotal waits until every client has had all events of its channel.
-func (r *rig) awaitTotal(ctx context.Context) error {
+func (r *run) awaitTotal(ctx context.Context) error {
 	return r.crowd.await(ctx, func(s seen) bool { return s.total >= int64(r.published)*int64(r.w.clients) })
 }

@@ -33,7 +33,7 @@ func scaleMode() mode {
 			}
 			return all
 		},
-		run:     func(ctx context.Context, r *rig) error { return r.fanOut(ctx, 1) },
+		run:     func(ctx context.Context, r *run) error { return r.fanOut(ctx, 1) },
 		key:     figCPU,
 		ratios:  []string{floorServer},
 		columns: fanOutColumns(),

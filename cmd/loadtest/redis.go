@@ -5,59 +5,28 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"sluice/cmd/internal/rig"
 )
 
-// redisServer is a redis-server of one trial: empty, and without files.
+// redisServer is the redis-server of one trial. It starts empty and writes no files.
 type redisServer struct {
-	proc   *proc
-	addr   string
+	*rig.Redis
 	client *redis.Client
 }
 
-func startRedis(ctx context.Context, ps *procs) (*redisServer, error) {
-	path, err := find("redis-server")
+func startRedis(ctx context.Context, ps *rig.Group) (*redisServer, error) {
+	server, err := rig.StartRedis(ctx, ps)
 	if err != nil {
 		return nil, err
 	}
-	port, err := freePort()
-	if err != nil {
-		return nil, err
-	}
-	p, err := ps.program("redis", plainEnvironment(), path, "--port", strconv.Itoa(port), "--bind", "127.0.0.1",
-		"--save", "", "--appendonly", "no", "--dir", ps.dir)
-	if err != nil {
-		return nil, err
-	}
-	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	r := &redisServer{proc: p, addr: addr, client: redis.NewClient(&redis.Options{
-		Addr: addr, ContextTimeoutEnabled: true, DialerRetries: 1, PoolSize: 2,
-	})}
-	err = until(ctx, 10*time.Second, func(ctx context.Context) error {
-		if err := ps.failed(); err != nil {
-			return err
-		}
-		return r.client.Ping(ctx).Err()
-	})
-	if err != nil {
-		return nil, fmt.Errorf("start redis-server: %w", err)
-	}
-	return r, nil
-}
-
-// freePort finds a loopback port that nobody listens on.
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	return &redisServer{Redis: server, client: redis.NewClient(&redis.Options{
+		Addr: server.Addr, ContextTimeoutEnabled: true, DialerRetries: 1, PoolSize: 2,
+	})}, nil
 }
 
 // commands returns how many commands of each kind the server has run, also those in scripts, without our question.

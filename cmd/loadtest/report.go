@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"sluice/cmd/internal/rig"
 )
 
 // report is a whole run, as it is written to the JSON file.
@@ -73,7 +75,7 @@ func machine() string {
 // versions names the programs that took part.
 func versions() string {
 	redis := "no Redis"
-	if path, err := find("redis-server"); err == nil {
+	if path, err := rig.Find("redis-server"); err == nil {
 		if out, err := exec.Command(path, "--version").Output(); err == nil {
 			if _, rest, ok := strings.Cut(string(out), "v="); ok {
 				version, _, _ := strings.Cut(rest, " ")

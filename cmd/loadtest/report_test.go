@@ -199,16 +199,6 @@ func TestEveryColumnHasATitle(t *testing.T) {
 	}
 }
 
-func TestMetric(t *testing.T) {
-	text := "# HELP go_goroutines Number\n# TYPE go_goroutines gauge\ngo_goroutines 17\ngo_goroutines_more 1\n"
-	if n, err := metric(text, "go_goroutines"); err != nil || n != 17 {
-		t.Errorf("got %v, %v", n, err)
-	}
-	if _, err := metric(text, "absent"); err == nil {
-		t.Error("a metric that is not there is found")
-	}
-}
-
 func TestRecordsAreReadBackFromAnyPieces(t *testing.T) {
 	var text []byte
 	text = appendRecord(text, sharedChannel, []byte("first"))

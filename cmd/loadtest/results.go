@@ -32,25 +32,22 @@ func (rs results) median(mode, label, server, figure string) float64 {
 	return median(all)
 }
 
-// ratio returns the median of a figure's ratio between two servers, each within one turn: what slows the machine down
-// for a while slows both of them, since they run one after the other.
+// ratio returns the median over the turns of a figure's ratio between two servers. Each ratio is taken within one turn:
+// what slows the machine down for a while slows both servers, because they run one after the other.
 func (rs results) ratio(mode, label, server, other, figure string) float64 {
-	below := rs.values(mode, label, other, figure)
-	var all []float64
-	for turn, v := range rs.values(mode, label, server, figure) {
-		if d := below[turn]; d > 0 {
-			all = append(all, v/d)
-		}
-	}
-	return median(all)
+	return medianRatio(rs.values(mode, label, server, figure), rs.values(mode, label, other, figure))
 }
 
-// growth is like ratio, between two works of one server.
+// growth returns the median over the turns of a figure's ratio between two works of one server.
 func (rs results) growth(mode, label, from, server, figure string) float64 {
-	below := rs.values(mode, from, server, figure)
+	return medianRatio(rs.values(mode, label, server, figure), rs.values(mode, from, server, figure))
+}
+
+// medianRatio divides values by others, turn by turn, and returns the median. A turn without both is left out.
+func medianRatio(values, others map[int]float64) float64 {
 	var all []float64
-	for turn, v := range rs.values(mode, label, server, figure) {
-		if d := below[turn]; d > 0 {
+	for turn, v := range values {
+		if d := others[turn]; d > 0 {
 			all = append(all, v/d)
 		}
 	}

@@ -8,13 +8,15 @@ import (
 	"os"
 	"runtime"
 	"time"
+
+	"sluice/cmd/internal/rig"
 )
 
-// rig is what one trial uses: one server, its clients, a publisher, and what they have shown.
-type rig struct {
+// run is one trial while it happens: one server, its clients, a publisher, and what they have shown.
+type run struct {
 	o   options
 	w   work
-	ps  *procs
+	ps  *rig.Group
 	say func(format string, args ...any)
 	// Shown while something is waited for.
 	show func(seen)
@@ -31,7 +33,7 @@ type rig struct {
 }
 
 // start starts the server that the work is done with, and the processes of its clients, and prepares the publisher.
-func (r *rig) start(ctx context.Context) error {
+func (r *run) start(ctx context.Context) error {
 	s, err := startServer(ctx, r.ps, r.server.name, r.w.replicas, r.o)
 	if err != nil {
 		return err
@@ -45,7 +47,7 @@ func (r *rig) start(ctx context.Context) error {
 }
 
 // open connects all clients.
-func (r *rig) open(ctx context.Context, how opening) error {
+func (r *run) open(ctx context.Context, how opening) error {
 	r.say("connecting")
 	if err := r.crowd.begin(r.server, how); err != nil {
 		return err
@@ -54,7 +56,7 @@ func (r *rig) open(ctx context.Context, how opening) error {
 }
 
 // renewPublisher replaces the publisher by a new one.
-func (r *rig) renewPublisher() error {
+func (r *run) renewPublisher() error {
 	err := r.endPublisher()
 	if err == nil {
 		r.publisher, err = r.server.publisher()
@@ -63,7 +65,7 @@ func (r *rig) renewPublisher() error {
 }
 
 // endPublisher waits until everything is published. It may be called more than once.
-func (r *rig) endPublisher() error {
+func (r *run) endPublisher() error {
 	if r.publisher == nil {
 		return nil
 	}
@@ -73,7 +75,7 @@ func (r *rig) endPublisher() error {
 }
 
 // commands returns Redis' counts of commands, none for a server without Redis.
-func (r *rig) commands(ctx context.Context) (map[string]int64, error) {
+func (r *run) commands(ctx context.Context) (map[string]int64, error) {
 	if r.server.redis == nil {
 		return nil, nil
 	}
@@ -103,14 +105,14 @@ func (m measured) minus(n measured) measured {
 }
 
 // read reads all counters.
-func (r *rig) read() (measured, error) {
+func (r *run) read() (measured, error) {
 	m := measured{at: time.Now()}
 	var err error
 	if m.server, err = cpuOf(r.server.pids()...); err != nil {
 		return m, err
 	}
 	if r.server.redis != nil {
-		if m.redis, err = cpuOf(r.server.redis.proc.pid()); err != nil {
+		if m.redis, err = cpuOf(r.server.redis.Process.Pid()); err != nil {
 			return m, err
 		}
 	}
@@ -125,7 +127,7 @@ func (r *rig) read() (measured, error) {
 }
 
 // measure returns what was added to the counters by do. Work that trails behind it counts as well.
-func (r *rig) measure(ctx context.Context, do func() error) (measured, error) {
+func (r *run) measure(ctx context.Context, do func() error) (measured, error) {
 	if err := pause(ctx, r.o.settle); err != nil {
 		return measured{}, err
 	}
@@ -152,7 +154,7 @@ type weight struct {
 	goroutines int // the gateway's
 }
 
-func (r *rig) weigh(ctx context.Context) (weight, error) {
+func (r *run) weigh(ctx context.Context) (weight, error) {
 	var w weight
 	var err error
 	// Memory first: the other question makes garbage.
@@ -168,7 +170,7 @@ func (r *rig) weigh(ctx context.Context) (weight, error) {
 // --- figures -------------------------------------------------------------------------------------------------------
 
 // noteDeliveries notes what deliveries of so many events have cost.
-func (r *rig) noteDeliveries(span measured, deliveries, events int) {
+func (r *run) noteDeliveries(span measured, deliveries, events int) {
 	n := float64(deliveries)
 	r.figures[figCPU] = microseconds(span.server.total) / n
 	r.figures[figKernelShare] = 100 * float64(span.server.system) / float64(max(1, span.server.user+span.server.system))
@@ -181,7 +183,7 @@ func (r *rig) noteDeliveries(span measured, deliveries, events int) {
 }
 
 // noteDisturbance notes how busy the machine was with something else than this trial.
-func (r *rig) noteDisturbance(span measured) {
+func (r *run) noteDisturbance(span measured) {
 	cores := float64(span.wall) * float64(runtime.NumCPU())
 	ours := span.server.total + span.redis.total + span.clients.total + span.self.total
 	r.figures[figElsewhere] = max(0, 100*float64(span.busy-ours)/cores)
@@ -189,7 +191,7 @@ func (r *rig) noteDisturbance(span measured) {
 }
 
 // judge asks the clients what they have seen. It is an error if anything was lost, repeated, or out of order.
-func (r *rig) judge(ctx context.Context) error {
+func (r *run) judge(ctx context.Context) error {
 	v, err := r.crowd.audit(ctx, r.published)
 	if err != nil {
 		return err

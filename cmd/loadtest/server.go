@@ -7,8 +7,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
+
+	"sluice/cmd/internal/rig"
 )
 
 // The programs under test, in the order of their turns.
@@ -22,9 +25,9 @@ const (
 type server struct {
 	name  string
 	addrs []string
-	path  string       // of the shared stream; for another channel "-" and its number follow
-	procs []*proc      // whose processor time and memory are the server's
-	redis *redisServer // nil: it has none
+	path  string         // of the shared stream; for another channel "-" and its number follow
+	procs []*rig.Process // whose processor time and memory are the server's
+	redis *redisServer   // nil: it has none
 
 	publisher func() (publisher, error)
 }
@@ -32,48 +35,40 @@ type server struct {
 func (s *server) pids() []int {
 	var pids []int
 	for _, p := range s.procs {
-		pids = append(pids, p.pid())
+		pids = append(pids, p.Pid())
 	}
 	return pids
 }
 
-// startServer starts the program called name, with as many replicas of the gateway as asked for.
-func startServer(ctx context.Context, ps *procs, name string, replicas int, o options) (*server, error) {
-	if name == gatewayServer {
-		return startGateway(ctx, ps, replicas, o)
-	}
-	p, err := ps.role(name, name)
+// startRole starts this program again in one of its roles, with pipes to talk to it.
+func startRole(ps *rig.Group, name, role string) (*rig.Process, error) {
+	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	address, err := bufio.NewReader(p.out).ReadString('\n') // the process says it at once, or ends
+	return ps.Start(rig.Command{
+		Name: name, Path: self, Args: []string{"-role", role}, Env: rig.Environment(), Pipes: true,
+	})
+}
+
+// startServer starts the program called name, with as many replicas of the gateway as asked for.
+func startServer(ctx context.Context, ps *rig.Group, name string, replicas int, o options) (*server, error) {
+	if name == gatewayServer {
+		return startGateway(ctx, ps, replicas, o)
+	}
+	p, err := startRole(ps, name, name)
 	if err != nil {
-		return nil, fmt.Errorf("start %s: %w", name, errors.Join(err, ps.failed()))
+		return nil, err
+	}
+	address, err := bufio.NewReader(p.Out).ReadString('\n') // the process says it at once, or ends
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, errors.Join(err, ps.Failed()))
 	}
 	return &server{
 		name: name, addrs: []string{strings.TrimSpace(address)}, path: "/" + channelName(sharedChannel),
-		procs:     []*proc{p},
-		publisher: func() (publisher, error) { return &piped{to: p.in, size: o.bytes}, nil },
+		procs:     []*rig.Process{p},
+		publisher: func() (publisher, error) { return &piped{to: p.In, size: o.bytes}, nil },
 	}, nil
-}
-
-// until polls a condition. It returns the condition's last error when the time is up.
-func until(ctx context.Context, limit time.Duration, condition func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := condition(ctx)
-		if err == nil || errors.Is(err, errEnded) {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w (waited up to %v)", err, limit)
-		case <-tick.C:
-		}
-	}
 }
 
 // pause waits for d.

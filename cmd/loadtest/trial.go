@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"sluice/cmd/internal/rig"
 )
 
 // trialLimit bounds one trial beyond the time it holds idle streams.
@@ -41,13 +43,13 @@ func runModes(ctx context.Context, o options, p *progress) ([]trial, error) {
 	defer os.RemoveAll(dir)
 	if o.gateway == "" {
 		p.step("building the gateway")
-		if o.gateway, err = buildGateway(ctx, dir); err != nil {
+		if o.gateway, err = (rig.Binary{Package: "sluice/cmd/gateway"}).Build(ctx, dir); err != nil {
 			return nil, err
 		}
 	} else if o.gateway, err = filepath.Abs(o.gateway); err != nil {
 		return nil, err
 	}
-	if _, err := find("redis-server"); err != nil {
+	if _, err := rig.Find("redis-server"); err != nil {
 		return nil, err
 	}
 	all := 0
@@ -91,8 +93,8 @@ func runTrial(
 	if serverName == gatewayServer {
 		t.Replicas = w.replicas
 	}
-	ps := &procs{dir: dir}
-	r := &rig{
+	ps := rig.NewGroup(dir)
+	r := &run{
 		o: o, w: w, ps: ps, say: p.phase, figures: t.Figures, server: &server{name: serverName},
 		show: func(s seen) {
 			p.show("%s of %s open, %s delivered", thousands(s.opened), thousands(w.clients), thousands(int(s.total)))
@@ -102,11 +104,14 @@ func runTrial(
 	if err != nil {
 		// The clients notice the end of a server before we do.
 		_ = pause(ctx, r.o.settle)
-		err = errors.Join(err, ps.failed(), r.explain())
+		err = errors.Join(err, ps.Failed(), r.explain())
 	} else {
 		err = r.endPublisher()
 	}
-	ps.end()
+	ps.Close()
+	if r.crowd != nil {
+		r.crowd.close()
+	}
 	if r.publisher != nil {
 		_ = r.publisher.close() // its server is gone, so it ends
 	}
@@ -125,7 +130,7 @@ func runTrial(
 }
 
 // explain asks the clients of a trial that failed what is missing, if nobody has asked yet.
-func (r *rig) explain() error {
+func (r *run) explain() error {
 	if r.crowd == nil || !r.faults.none() {
 		return nil
 	}
