@@ -23,6 +23,7 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 
+	"sluice/cmd/internal/rig/rigtest"
 	"sluice/store/storetest"
 )
 
@@ -175,9 +176,7 @@ type site struct {
 
 func startSite(t *testing.T) *site {
 	t.Helper()
-	if _, err := exec.LookPath("redis-cli"); err != nil {
-		skipOrFail(t, "redis-cli")
-	}
+	rigtest.Need(t, "redis-cli")
 	server := storetest.Real(t)
 	_, port, _ := net.SplitHostPort(server.Addr)
 	return &site{url: "http://" + startGateway(t, "redis://"+server.Addr), redisPort: port}
@@ -273,10 +272,7 @@ type browser struct {
 
 func startBrowser(t *testing.T) *browser {
 	t.Helper()
-	path, err := exec.LookPath("chromium")
-	if err != nil {
-		skipOrFail(t, "chromium")
-	}
+	path := rigtest.Need(t, "chromium")
 	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
 		chromedp.ExecPath(path), // its user-data-dir is a new one, removed with it
 		chromedp.DisableGPU,
@@ -295,15 +291,6 @@ func startBrowser(t *testing.T) *browser {
 		t.Fatalf("start chromium: %v", err)
 	}
 	return &browser{ctx: ctx}
-}
-
-// skipOrFail ends a test that needs a program that is missing.
-func skipOrFail(t *testing.T, program string) {
-	t.Helper()
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("%s is not installed, and CI=true requires it", program)
-	}
-	t.Skipf("%s is not installed", program)
 }
 
 // page is a tab of the browser.

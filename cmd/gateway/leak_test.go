@@ -8,12 +8,12 @@ import (
 	"os"
 	"runtime"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"sluice/cmd/internal/rig"
 	"sluice/store/storetest"
 )
 
@@ -122,19 +122,12 @@ func visit(addr string, i int) error {
 	return nil
 }
 
-// metric returns a figure of /metrics.
+// metric returns a metric of /metrics; its name may have labels.
 func (g *instance) metric(t *testing.T, name string) int64 {
 	t.Helper()
-	_, text := g.call(t, "GET", "/metrics", "")
-	for line := range strings.Lines(text) {
-		if value, ok := strings.CutPrefix(line, name+" "); ok {
-			f, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return int64(f)
-		}
+	v, err := rig.Metric(t.Context(), "http://"+g.addr, name)
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatalf("no metric %s", name)
-	return 0
+	return int64(v)
 }

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"sluice/cmd/internal/rig/rigtest"
 	"sluice/store/storetest"
 )
 
@@ -49,7 +50,7 @@ func TestSIGTERMEndsStreamsAndTheProcessWithExitCodeZero(t *testing.T) {
 		t.Run(sig.String(), func(t *testing.T) {
 			t.Parallel() // it mostly waits
 			server := storetest.Mini(t)
-			addr := storetest.FreeAddr(t)
+			addr := rigtest.FreeAddress(t)
 			p := program(t, nil, "GATEWAY_ADDR="+addr, "GATEWAY_REDIS_URL=redis://"+server.Addr, "GATEWAY_DRAIN_TIME=500ms", "GATEWAY_LOG_FORMAT=json")
 			if err := p.Start(); err != nil {
 				t.Fatal(err)
@@ -182,7 +183,7 @@ func TestHelpNeedsNoGoodSettings(t *testing.T) {
 
 func TestAnotherCtrlCEndsTheProcessAtOnce(t *testing.T) {
 	server := storetest.Mini(t)
-	addr := storetest.FreeAddr(t)
+	addr := rigtest.FreeAddress(t)
 	p := program(t, nil, "GATEWAY_ADDR="+addr, "GATEWAY_REDIS_URL=redis://"+server.Addr, "GATEWAY_DRAIN_TIME=1h")
 	if err := p.Start(); err != nil {
 		t.Fatal(err)

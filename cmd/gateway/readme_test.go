@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"sluice/cmd/internal/rig/rigtest"
 	"sluice/store/storetest"
 )
 
@@ -88,8 +89,8 @@ func TestTheDefaultsAreGoodSettings(t *testing.T) {
 // The README's curl and redis-cli commands work when pasted.
 func TestTheREADMEsCommandsWork(t *testing.T) {
 	t.Parallel() // it mostly waits
-	need(t, "curl")
-	need(t, "redis-cli")
+	rigtest.Need(t, "curl")
+	rigtest.Need(t, "redis-cli")
 	server := storetest.Real(t)
 	g := launch(t, "REDIS_URL=redis://"+server.Addr, "DRAIN_TIME=0s")
 	g.connect(t, "/api/sse/channels/orders", "") // "while somebody watches orders"

@@ -14,6 +14,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"sluice/cmd/internal/rig/rigtest"
 	"sluice/store/storetest"
 )
 
@@ -61,8 +62,8 @@ func TestTheEmbeddedRedisTakesTheNextFreePort(t *testing.T) {
 
 // What the start prints is for people to paste.
 func TestTheCommandsPrintedAtTheStartWork(t *testing.T) {
-	need(t, "curl")
-	need(t, "redis-cli")
+	rigtest.Need(t, "curl")
+	rigtest.Need(t, "redis-cli")
 	g := launch(t)
 	command := func(label string) string {
 		found := regexp.MustCompile(`(?m)^ +` + label + `: +(.+)$`).FindStringSubmatch(g.out.String())
@@ -96,7 +97,7 @@ func TestTheCommandsPrintedAtTheStartWork(t *testing.T) {
 }
 
 func TestWithoutRedisTheGatewayStartsWaitsAndSaysWhy(t *testing.T) {
-	addr := storetest.FreeAddr(t)
+	addr := rigtest.FreeAddress(t)
 	g := start(t, "REDIS_URL=redis://"+addr, "DRAIN_TIME=0s", "LOG_FORMAT=text")
 	status, text := g.call(t, http.MethodGet, "/readyz", "")
 	if status != http.StatusServiceUnavailable || decode(t, text)["reason"] == nil || decode(t, text)["status"] != "not ready" {
@@ -128,7 +129,7 @@ func TestRedisMayComeLater(t *testing.T) {
 }
 
 func TestAGatewayToldToGiveUpOnRedisDoesAndSaysSo(t *testing.T) {
-	addr := storetest.FreeAddr(t)
+	addr := rigtest.FreeAddress(t)
 	cfg := configOf(t, "GATEWAY_ADDR=127.0.0.1:0", "GATEWAY_REDIS_URL=redis://:secret@"+addr, "GATEWAY_REDIS_WAIT=100ms")
 	var out output
 	err := run(t.Context(), cfg, &out)
@@ -161,7 +162,7 @@ func TestAWrongPasswordIsSaidAndNotTakenForAnswering(t *testing.T) {
 
 func TestAGatewayStoppedWhileItWaitsForRedisEndsWithoutAnError(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	cfg := configOf(t, "GATEWAY_ADDR=127.0.0.1:0", "GATEWAY_REDIS_URL=redis://"+storetest.FreeAddr(t), "GATEWAY_DRAIN_TIME=0s")
+	cfg := configOf(t, "GATEWAY_ADDR=127.0.0.1:0", "GATEWAY_REDIS_URL=redis://"+rigtest.FreeAddress(t), "GATEWAY_DRAIN_TIME=0s")
 	cfg.ready = func(string) { cancel() }
 	if err := run(ctx, cfg, io.Discard); err != nil {
 		t.Errorf("got %v", err)

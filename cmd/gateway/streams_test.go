@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"os/exec"
 	"regexp"
 	"slices"
@@ -20,6 +19,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/tmaxmax/go-sse"
 
+	"sluice/cmd/internal/rig/rigtest"
 	"sluice/store/storetest"
 )
 
@@ -460,7 +460,7 @@ func TestEitherWriterGoesOnUntilAClientFarBehindIsLive(t *testing.T) {
 
 // curl is a parser that everybody has.
 func TestCurlShowsAStream(t *testing.T) {
-	curl := need(t, "curl")
+	curl := rigtest.Need(t, "curl")
 	g := launch(t, "REDIS_URL=redis://"+storetest.Mini(t).Addr, "DRAIN_TIME=0s")
 	id := g.post(t, "/api/channels/orders/events", `{"type":"paid","data":{"order":7}}`)["id"]
 	cmd := exec.CommandContext(t.Context(), curl, "-sSN", "-i", "--max-time", "30", "http://"+g.addr+"/api/sse/channels/orders?replay=1")
@@ -482,17 +482,4 @@ func TestCurlShowsAStream(t *testing.T) {
 		!regexp.MustCompile(`\r\n\r\nretry: \d+\nid: \S+\n\n`).MatchString(text) {
 		t.Errorf("curl showed %q", text)
 	}
-}
-
-// need returns the path of a program, without which the test is passed over, or fails where CI=true.
-func need(t testing.TB, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("%s is not installed, and CI=true requires it", name)
-		}
-		t.Skipf("%s is not installed", name)
-	}
-	return path
 }

@@ -1,5 +1,9 @@
 // Package storetest starts the Redis servers that tests run against: miniredis, which needs nothing, and a real
-// redis-server, which must be installed where CI=true and is passed over elsewhere if it is not.
+// redis-server. Without a redis-server on the machine a test that asks for one is skipped, or fails where CI=true.
+//
+// cmd/internal/rig starts redis-servers as well, for the commands and their tests. This package cannot use it: only
+// packages below cmd may import it, and imports go from cmd down to store. So the few lines that start a process and
+// wait for its first answer stand in both.
 package storetest
 
 import (
@@ -72,7 +76,7 @@ func Real(t testing.TB, args ...string) *Server {
 		}
 		t.Skip("redis-server is not installed")
 	}
-	addr := FreeAddr(t)
+	addr := freeAddr(t)
 	_, port, _ := net.SplitHostPort(addr)
 	dir := t.TempDir()
 	p := &Process{dir: dir, addr: addr, args: append([]string{
@@ -148,8 +152,8 @@ func answersPing(addr string) bool {
 	return err == nil && strings.HasPrefix(line, "+PONG")
 }
 
-// FreeAddr returns a loopback address that nobody listened on a moment ago.
-func FreeAddr(t testing.TB) string {
+// freeAddr returns a loopback address that nobody listened on a moment ago.
+func freeAddr(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

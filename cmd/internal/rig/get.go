@@ -57,7 +57,8 @@ func AwaitReady(ctx context.Context, p *Process, url string, limit time.Duration
 	})
 }
 
-// Metric returns a metric without labels from the /metrics of the replica at a URL.
+// Metric returns a metric from the /metrics of the replica at a URL. A name with labels is written as in the text
+// format of Prometheus: `name{label="value"}`.
 func Metric(ctx context.Context, url, name string) (float64, error) {
 	text, err := Get(ctx, url+"/metrics")
 	if err != nil {
@@ -66,7 +67,7 @@ func Metric(ctx context.Context, url, name string) (float64, error) {
 	return parseMetric(string(text), name)
 }
 
-// parseMetric finds a metric without labels in Prometheus' text format.
+// parseMetric finds a metric in the text format of Prometheus.
 func parseMetric(text, name string) (float64, error) {
 	lines := bufio.NewScanner(strings.NewReader(text))
 	for lines.Scan() {

@@ -333,6 +333,9 @@ func TestReadinessAndMetricsAreReadByHTTP(t *testing.T) {
 	if v, err := rig.Metric(t.Context(), web.URL, "a_b"); err != nil || v != 3.5 {
 		t.Errorf("got %v, %v", v, err)
 	}
+	if v, err := rig.Metric(t.Context(), web.URL, `a_b{x="y"}`); err != nil || v != 2 {
+		t.Errorf("got %v, %v", v, err)
+	}
 	if _, err := rig.Metric(t.Context(), web.URL, "a"); err == nil {
 		t.Error("a metric that is not there has a value")
 	}
