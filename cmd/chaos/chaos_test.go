@@ -96,13 +96,16 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-func TestTable(t *testing.T) {
+func TestTheTableHasARowForEachScenario(t *testing.T) {
 	var out bytes.Buffer
-	table(&out, []result{
+	err := table(&out, []result{
 		{Scenario: "baseline", Verdict: passes, verdict: verdict{Events: 12, Counts: map[string]int{}}},
 		{Scenario: "flushall", Verdict: violated, verdict: verdict{Counts: map[string]int{silentHole: 3, skipped: 1}}},
 		{Scenario: "nginx-reload", Verdict: leftOut},
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
 	if len(lines) != 5 {
 		t.Fatalf("%d lines, want 5:\n%s", len(lines), out.String())

@@ -69,6 +69,29 @@ func refusedAddress(t *testing.T) string {
 	return "http://" + l.Addr().String()
 }
 
+// runUntilAsked runs a client until the server has had so many requests, and until the client has ended: by itself if
+// it dies.
+func runUntilAsked(t *testing.T, c *client, server *answers, requests int, dies bool) {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var running sync.WaitGroup
+	running.Go(func() { c.run(ctx) })
+	err := rig.Until(ctx, 5*time.Second, func(context.Context) error {
+		if got := server.seen(); len(got) < requests {
+			return fmt.Errorf("requests with last event ids %q, want %d", got, requests)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if err != nil || !dies {
+		stop()
+	}
+	running.Wait()
+}
+
 func TestClientDoesWhatEventSourceDoes(t *testing.T) {
 	const begin = "retry: 1\nid: p0\n\n"
 	cases := []struct {
@@ -102,26 +125,7 @@ func TestClientDoesWhatEventSourceDoes(t *testing.T) {
 			began := time.Now()
 			client := newClient("c", &targets{urls: []string{web.URL}}, 0, func() time.Duration { return time.Since(began) })
 			client.channels = []string{"a"}
-			ctx, stop := context.WithCancel(t.Context())
-			defer stop()
-			done := make(chan struct{})
-			go func() {
-				client.run(ctx)
-				close(done)
-			}()
-			err := rig.Until(ctx, 5*time.Second, func(context.Context) error {
-				if got := server.seen(); len(got) < len(c.ids) {
-					return fmt.Errorf("requests with last event ids %q, want %q", got, c.ids)
-				}
-				return nil
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !c.died {
-				stop()
-			}
-			<-done
+			runUntilAsked(t, client, server, len(c.ids), c.died)
 			if got := server.seen(); !slices.Equal(got, c.ids) {
 				t.Errorf("last event ids %q, want %q", got, c.ids)
 			}
@@ -146,24 +150,7 @@ func TestClientTakesRefusedConnectionsAsNetworkErrors(t *testing.T) {
 	client := newClient("c", &targets{urls: []string{refusedAddress(t), web.URL}}, 0, func() time.Duration { return 0 })
 	client.channels = []string{"a"}
 	client.retry = time.Millisecond
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	done := make(chan struct{})
-	go func() {
-		client.run(ctx)
-		close(done)
-	}()
-	err := rig.Until(ctx, 5*time.Second, func(context.Context) error {
-		if len(server.seen()) == 0 {
-			return fmt.Errorf("it never reached the replica that is up")
-		}
-		return nil
-	})
-	if err != nil {
-		t.Error(err)
-	}
-	stop()
-	<-done
+	runUntilAsked(t, client, server, 1, false)
 	if client.record.Died != "" {
 		t.Errorf("died: %s", client.record.Died)
 	}

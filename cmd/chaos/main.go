@@ -16,6 +16,7 @@ import (
 
 	"github.com/redis/go-redis/v9/logging"
 
+	"sluice/cmd/internal/report"
 	"sluice/cmd/internal/rig"
 )
 
@@ -123,7 +124,10 @@ func command(ctx context.Context, args []string, out, errOut io.Writer) int {
 		fmt.Fprintln(errOut, "chaos:", err)
 		return exitSetUp
 	}
-	table(out, results)
+	if err := table(out, results); err != nil {
+		fmt.Fprintln(errOut, "chaos:", err)
+		return exitSetUp
+	}
 	evidence(out, results)
 	fmt.Fprintf(out, "\nseed %d\n", o.seed)
 	if o.json != "" {
@@ -131,7 +135,7 @@ func command(ctx context.Context, args []string, out, errOut io.Writer) int {
 			Date: time.Now().UTC(), Command: "go run ./cmd/chaos " + strings.Join(args, " "),
 			Replicas: o.replicas, Clients: o.clients, Rate: o.rate, Results: results,
 		}
-		if err := writeJSON(o.json, s); err != nil {
+		if err := report.WriteJSON(o.json, s); err != nil {
 			fmt.Fprintln(errOut, "chaos:", err)
 			return exitSetUp
 		}
@@ -210,7 +214,7 @@ func runAndJudge(ctx context.Context, s scenario, o options, gateway, dir string
 		out.verdict = judge(seen)
 		if !out.passed() {
 			out.Verdict, out.Logs = violated, dir
-			if err := writeJSON(filepath.Join(dir, "record.json"), seen); err != nil {
+			if err := report.WriteJSON(filepath.Join(dir, "record.json"), seen); err != nil {
 				out.Why = err.Error()
 			}
 			return out

@@ -1,13 +1,11 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
-	"os"
-	"strings"
 	"time"
-	"unicode/utf8"
+
+	"sluice/cmd/internal/report"
 )
 
 // result is one scenario's line of the report.
@@ -29,16 +27,16 @@ const (
 	failed   = "ERROR"
 )
 
-// table writes the results as a Markdown table that also reads well on a terminal.
-func table(w io.Writer, results []result) {
-	rows := [][]string{{
+// table writes the results as a table, a row for each scenario.
+func table(w io.Writer, results []result) error {
+	t := report.Table{Head: []string{
 		"scenario", "events", "deliveries", "reconnects", "repeats", "silent holes", "announced gaps", "reorderings",
 		"lost", "stored twice", "worst recovery", "verdict",
 	}}
 	for _, r := range results {
 		row := []string{r.Scenario}
 		if r.Verdict == leftOut || r.Verdict == failed {
-			for len(row) < len(rows[0])-1 {
+			for len(row) < len(t.Head)-1 {
 				row = append(row, "–")
 			}
 		} else {
@@ -50,37 +48,9 @@ func table(w io.Writer, results []result) {
 			}
 			row = append(row, fmt.Sprintf("%.1f s", r.Worst.Seconds()))
 		}
-		rows = append(rows, append(row, r.Verdict))
+		t.Rows = append(t.Rows, append(row, r.Verdict))
 	}
-	widths := make([]int, len(rows[0]))
-	for _, row := range rows {
-		for i, cell := range row {
-			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
-		}
-	}
-	line := func(row []string) {
-		for i, cell := range row {
-			space := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
-			if i == 0 || i == len(row)-1 {
-				fmt.Fprintf(w, "| %s%s ", cell, space)
-			} else {
-				fmt.Fprintf(w, "| %s%s ", space, cell)
-			}
-		}
-		fmt.Fprintln(w, "|")
-	}
-	line(rows[0])
-	for i, width := range widths {
-		if i == 0 || i == len(widths)-1 {
-			fmt.Fprintf(w, "| %s ", strings.Repeat("-", width))
-		} else {
-			fmt.Fprintf(w, "| %s: ", strings.Repeat("-", width-1))
-		}
-	}
-	fmt.Fprintln(w, "|")
-	for _, row := range rows[1:] {
-		line(row)
-	}
+	return t.Write(w)
 }
 
 // evidence writes what is behind each verdict that is not a pass.
@@ -100,15 +70,6 @@ func evidence(w io.Writer, results []result) {
 			fmt.Fprintf(w, "  logs and record: %s\n", r.Logs)
 		}
 	}
-}
-
-// writeJSON writes a value for programs.
-func writeJSON(path string, v any) error {
-	out, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(path, append(out, '\n'), 0o644)
 }
 
 // summary is the whole report as JSON.

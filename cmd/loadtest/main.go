@@ -13,6 +13,8 @@ import (
 	"syscall"
 
 	"github.com/redis/go-redis/v9/logging"
+
+	"sluice/cmd/internal/report"
 )
 
 // Exit codes.
@@ -73,11 +75,11 @@ func measure(ctx context.Context, args []string, o options, out, errOut io.Write
 	if len(trials) == 0 {
 		return exitSetUp, err
 	}
-	r := newReport(args, o, trials)
+	r := newSummary(args, o, trials)
 	r.Partial = err != nil
 	err = errors.Join(err, writeReport(out, r))
 	if o.json != "" {
-		err = errors.Join(err, r.writeJSON(o.json))
+		err = errors.Join(err, report.WriteJSON(o.json, r))
 	}
 	if len(r.Trials.failed()) > 0 {
 		return exitFailed, err

@@ -44,7 +44,7 @@ func TestAllModes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var r report
+	var r summary
 	if err := json.Unmarshal(text, &r); err != nil {
 		t.Fatal(err)
 	}

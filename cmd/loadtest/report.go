@@ -3,7 +3,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,8 +15,8 @@ import (
 	"sluice/cmd/internal/rig"
 )
 
-// report is a whole run, as it is written to the JSON file.
-type report struct {
+// summary is a whole run, as it is written to the JSON file.
+type summary struct {
 	Date     time.Time `json:"date"`
 	Command  string    `json:"command"`
 	Machine  string    `json:"machine"`
@@ -32,20 +31,12 @@ type report struct {
 	modes []mode
 }
 
-func newReport(args []string, o options, trials []trial) report {
-	return report{
+func newSummary(args []string, o options, trials []trial) summary {
+	return summary{
 		Date: time.Now().UTC(), Command: strings.TrimSpace("go run ./cmd/loadtest " + strings.Join(args, " ")),
 		Machine: machine(), Versions: versions(), Repeat: o.repeat, Bytes: o.bytes, Writer: o.writer,
 		Targets: targets(o.modes, trials), Trials: trials, modes: o.modes,
 	}
-}
-
-func (r report) writeJSON(path string) error {
-	text, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(path, append(text, '\n'), 0o644) //nolint:gosec // figures are no secret
 }
 
 // machine names what the figures were measured on.

@@ -122,7 +122,7 @@ func TestReportShowsRatiosFirst(t *testing.T) {
 		turns("burst", gatewayServer, 5000, figCPU, 0.5),
 	)
 	rs[0].Figures[figElsewhere] = 12
-	r := report{
+	r := summary{
 		Command: "go run ./cmd/loadtest", Machine: "2 cores", Versions: "Go", Repeat: 1, Trials: rs,
 		Targets: targets([]mode{burstMode()}, rs), modes: []mode{burstMode()},
 	}
@@ -146,19 +146,6 @@ func TestReportShowsRatiosFirst(t *testing.T) {
 	}
 	if _, err := json.Marshal(r); err != nil { // a NaN would not pass
 		t.Error(err)
-	}
-}
-
-func TestTableIsAligned(t *testing.T) {
-	var b strings.Builder
-	rows := [][]string{{"a", "1.00", "yes indeed"}, {"bcdef", "–", "no"}}
-	table{head: []string{"what", "µs", "said"}, rows: rows}.write(&b)
-	want := "| what  |   µs | said       |\n" +
-		"| ----- | ---: | ---------- |\n" +
-		"| a     | 1.00 | yes indeed |\n" +
-		"| bcdef |    – | no         |\n"
-	if got := b.String(); got != want {
-		t.Errorf("got\n%swant\n%s", got, want)
 	}
 }
 

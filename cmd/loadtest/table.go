@@ -8,11 +8,12 @@ import (
 	"math"
 	"slices"
 	"strings"
-	"unicode/utf8"
+
+	"sluice/cmd/internal/report"
 )
 
 // writeReport writes everything as Markdown that is readable as plain text too: ratios first.
-func writeReport(out io.Writer, r report) error {
+func writeReport(out io.Writer, r summary) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n`%s` on %s; %s. Medians of %d; events of %d bytes.\n",
 		r.Command, r.Machine, r.Versions, r.Repeat, r.Bytes)
@@ -32,8 +33,8 @@ func writeReport(out io.Writer, r report) error {
 }
 
 // writeRatios writes how the gateway stands to the others, for all modes in which they do the same.
-func writeRatios(b *strings.Builder, r report) {
-	t := table{head: []string{"gateway, ratio of", "÷ floor", "÷ naive"}}
+func writeRatios(b *strings.Builder, r summary) {
+	t := report.Table{Head: []string{"gateway, ratio of", "÷ floor", "÷ naive"}}
 	for _, m := range r.modes {
 		if m.key == "" {
 			continue
@@ -53,12 +54,12 @@ func writeRatios(b *strings.Builder, r report) {
 				}
 				row = append(row, number(v))
 			}
-			t.rows = append(t.rows, row)
+			t.Rows = append(t.Rows, row)
 		}
 	}
-	if len(t.rows) > 0 {
+	if len(t.Rows) > 0 {
 		b.WriteString("\n")
-		t.write(b)
+		_ = t.Write(b) // a strings.Builder takes everything
 	}
 }
 
@@ -86,12 +87,12 @@ func writeMode(b *strings.Builder, m mode, rs results) {
 	}
 	b.WriteString("\n\n")
 
-	t := table{head: []string{"server"}}
+	t := report.Table{Head: []string{"server"}}
 	for _, other := range m.ratios {
-		t.head = append(t.head, "÷ "+other)
+		t.Head = append(t.Head, "÷ "+other)
 	}
 	for _, f := range m.columns {
-		t.head = append(t.head, titles[f])
+		t.Head = append(t.Head, titles[f])
 	}
 	for _, k := range kinds {
 		row := []string{strings.TrimSuffix(k.Server+", "+k.Label, ", ")}
@@ -101,9 +102,9 @@ func writeMode(b *strings.Builder, m mode, rs results) {
 		for _, f := range m.columns {
 			row = append(row, number(rs.median(m.name, k.Label, k.Server, f)))
 		}
-		t.rows = append(t.rows, row)
+		t.Rows = append(t.Rows, row)
 	}
-	t.write(b)
+	_ = t.Write(b) // a strings.Builder takes everything
 }
 
 // place returns where among a mode's works a label comes.
@@ -112,54 +113,12 @@ func place(rs results, mode, label string) int {
 }
 
 func writeTargets(b *strings.Builder, targets []target) {
-	t := table{head: []string{"target", "measured", "verdict"}}
+	t := report.Table{Head: []string{"target", "measured", "verdict"}}
 	for _, x := range targets {
-		t.rows = append(t.rows, []string{x.Text, x.Figure, x.Verdict})
+		t.Rows = append(t.Rows, []string{x.Text, x.Figure, x.Verdict})
 	}
-	if len(t.rows) > 0 {
+	if len(t.Rows) > 0 {
 		b.WriteString("\n")
-		t.write(b)
-	}
-}
-
-// table is a Markdown table. The first column is aligned to the left, numbers to the right.
-type table struct {
-	head []string
-	rows [][]string
-}
-
-func (t table) write(b *strings.Builder) {
-	widths := make([]int, len(t.head))
-	right := make([]bool, len(t.head))
-	for i := range t.head {
-		right[i] = i > 0
-		for _, row := range append([][]string{t.head}, t.rows...) {
-			widths[i] = max(widths[i], utf8.RuneCountInString(row[i]), 3)
-		}
-		for _, row := range t.rows {
-			right[i] = right[i] && strings.Trim(row[i], "0123456789.,-–") == ""
-		}
-	}
-	line := func(row []string) {
-		for i, cell := range row {
-			space := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
-			if right[i] {
-				cell, space = space+cell, ""
-			}
-			b.WriteString("| " + cell + space + " ")
-		}
-		b.WriteString("|\n")
-	}
-	line(t.head)
-	for i, w := range widths {
-		if right[i] {
-			b.WriteString("| " + strings.Repeat("-", w-1) + ": ")
-		} else {
-			b.WriteString("| " + strings.Repeat("-", w) + " ")
-		}
-	}
-	b.WriteString("|\n")
-	for _, row := range t.rows {
-		line(row)
+		_ = t.Write(b) // a strings.Builder takes everything
 	}
 }
