@@ -12,45 +12,45 @@ import (
 	"time"
 )
 
-// A client reads one stream like a browser's EventSource: on the end of the stream and on network errors it reconnects,
-// after the time that retry: said, with Last-Event-ID; any answer other than 200 with text/event-stream ends it for
-// ever. It has no time-outs. The last event id outlives a stream that brings none (the standard can be read
-// otherwise; Chromium and Firefox do this).
+// A client reads one stream like a browser's EventSource. At the end of the stream and on network errors it reconnects
+// with Last-Event-ID, after the time that retry: said. Any answer other than 200 with text/event-stream stops it for
+// good. It has no time-outs. It keeps the last event id when a new stream brings none: the standard can be read
+// otherwise, but Chromium and Firefox do this.
 type client struct {
 	name     string
 	path     string
 	query    url.Values
-	channels []string // one: the stream carries plain payloads; several: envelopes
-	several  bool
+	channels []string // none for the progress of a task
+	several  bool     // the stream carries envelopes, because it is one of several channels
 	targets  *targets
 	now      func() time.Duration
 	http     *http.Client
 
 	role  role
-	turn  int // which target is next
+	turn  int // number of the next target
 	retry time.Duration
 
 	mu      sync.Mutex
 	record  clientRecord       // guarded by mu
 	states  []taskState        // of a progress stream; guarded by mu
-	stopped bool               // 204; guarded by mu
-	have    map[string]string  // by channel: id of the newest event; guarded by mu
-	last    string             // last event id; guarded by mu
-	cut     context.CancelFunc // breaks the stream that is open; guarded by mu
-	back    time.Time          // offline until then; guarded by mu
-	gate    chan struct{}      // closed: the client reads; guarded by mu
+	stopped bool               // the answer was 204; guarded by mu
+	have    map[string]string  // id of the newest event, by channel; guarded by mu
+	last    string             // the last event id; guarded by mu
+	cut     context.CancelFunc // breaks the open stream; guarded by mu
+	back    time.Time          // the client does not reconnect before this time; guarded by mu
+	gate    chan struct{}      // the client reads only while this channel is closed; guarded by mu
 }
 
 // Roles of a client.
 const (
 	steady   role = iota
-	roaming       // loses its own connection now and then
-	stalling      // stops reading now and then
+	roaming       // the client breaks its own connection now and then
+	stalling      // the client stops reading now and then
 )
 
 type role int
 
-// defaultRetry is what Chromium waits until a stream says otherwise.
+// defaultRetry is how long Chromium waits before it reconnects, unless a stream has said otherwise.
 const defaultRetry = 3 * time.Second
 
 func newClient(name string, at *targets, turn int, now func() time.Duration) *client {
@@ -67,13 +67,14 @@ func newClient(name string, at *targets, turn int, now func() time.Duration) *cl
 	}
 }
 
-// tinyBuffer makes the client's socket hold next to nothing, so that not reading is felt by the server.
+// tinyBuffer gives the client's socket a small receive buffer: the server soon notices when the client does not read.
 func (c *client) tinyBuffer() {
 	dialer := &net.Dialer{Control: smallReceiveBuffer}
 	c.http.Transport.(*http.Transport).DialContext = dialer.DialContext
 }
 
-// run reads streams until ctx ends or the client is dead. An EventSource never gives up on a network error.
+// run reads one stream after the other until ctx ends or an answer stops the client for good. An EventSource never gives
+// up because of a network error.
 func (c *client) run(ctx context.Context) {
 	for first := true; ctx.Err() == nil; first = false {
 		alive, cut := context.WithCancel(ctx)
@@ -95,7 +96,7 @@ func (c *client) run(ctx context.Context) {
 	}
 }
 
-// stream reads one stream to its end and reports whether EventSource would stop for ever.
+// stream reads one stream to its end. It reports whether EventSource would stop for good.
 func (c *client) stream(ctx context.Context, first bool) (over bool) {
 	address := c.targets.pick(c.turn) + c.path + "?" + c.query.Encode()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
@@ -143,23 +144,23 @@ func (c *client) stream(ctx context.Context, first bool) (over bool) {
 	return false
 }
 
-// read parses the body until it ends, for whatever reason.
+// read parses the body of a stream until the body or ctx ends.
 func (c *client) read(ctx context.Context, response *http.Response, lastID string) {
 	opened, replica := c.now(), response.Header.Get("Sluice-Replica")
 	p := &parser{
 		id:    lastID,
 		retry: func(d time.Duration) { c.retry = d },
-		settle: func(id string) {
+		position: func(id string) {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			c.last = id
-			if id != "" && !c.record.Bound { // a stream without a position promises nothing
+			if id != "" && !c.record.Bound { // the promise begins with the first position
 				c.record.Bound, c.record.Opened = true, opened
 			}
 		},
 	}
 	p.dispatch = func(kind, data, id string) {
-		if err := c.take(kind, data, id, replica); err != nil {
+		if err := c.receive(kind, data, id, replica); err != nil {
 			c.die(err.Error())
 		}
 	}
@@ -181,8 +182,8 @@ func (c *client) read(ctx context.Context, response *http.Response, lastID strin
 	}
 }
 
-// take records one dispatched event.
-func (c *client) take(kind, data, id, replica string) error {
+// receive records one dispatched event.
+func (c *client) receive(kind, data, id, replica string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.channels) == 0 {
@@ -217,7 +218,8 @@ func (c *client) take(kind, data, id, replica string) error {
 	return nil
 }
 
-// envelope is an event with its channel, as streams of several channels, GET and the list in Redis carry it.
+// envelope is an event with its channel, as it is on streams of several channels, in the answers to GET, and in the list
+// in Redis.
 type envelope struct {
 	Channel string          `json:"channel"`
 	ID      string          `json:"id"`
@@ -225,6 +227,7 @@ type envelope struct {
 	Data    json.RawMessage `json:"data"`
 }
 
+// die records why the client has stopped for good. Only the first reason counts.
 func (c *client) die(why string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -233,8 +236,8 @@ func (c *client) die(why string) {
 	}
 }
 
-// disconnect breaks the open stream, as a lost network does, and keeps the client offline for a while. It comes back
-// after its retry time at the earliest.
+// disconnect breaks the open stream, as a lost network does. The client reconnects after its retry time or after away,
+// whichever is longer.
 func (c *client) disconnect(away time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -245,7 +248,7 @@ func (c *client) disconnect(away time.Duration) {
 	}
 }
 
-// stall stops reading until the returned function is called, which may happen more than once.
+// stall stops reading until the returned function is called. That function may be called more than once.
 func (c *client) stall() (resume func()) {
 	gate := make(chan struct{})
 	c.mu.Lock()
@@ -272,14 +275,14 @@ func (c *client) reconnects() int {
 	return c.record.Reconnects
 }
 
-// bound reports whether the client has seen a stream with a position, or never will.
+// bound reports whether the client has seen a stream with a position, or has died and never will.
 func (c *client) bound() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.record.Bound || c.record.Died != ""
 }
 
-// caughtUp reports whether the newest event of each channel has arrived, or never will.
+// caughtUp reports whether the newest event of each channel has arrived, or the client has died and none will.
 func (c *client) caughtUp(newest map[string]string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -297,7 +300,8 @@ func (c *client) caughtUp(newest map[string]string) bool {
 	return true
 }
 
-// targets is where clients and publishers may go: the replicas, or nginx.
+// targets are the URLs that clients and publishers use in turns: those of the replicas, or that of nginx. It is safe for
+// concurrent use.
 type targets struct {
 	mu   sync.Mutex
 	urls []string // guarded by mu

@@ -14,7 +14,8 @@ import (
 	"sluice/cmd/internal/rig"
 )
 
-// answers is a server that gives one answer after the other and writes down the last event ids it was sent.
+// answers is a server that gives one answer after the other, and hangs when there is none left. It records the last
+// event id of each request.
 type answers struct {
 	mu   sync.Mutex
 	next []http.HandlerFunc // guarded by mu
@@ -51,7 +52,7 @@ func status(code int) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
 }
 
-// broken writes a stream and then tears the connection.
+// broken writes a stream and then breaks the connection.
 func broken(text string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		stream(text)(w, r)
@@ -101,19 +102,19 @@ func TestClientDoesWhatEventSourceDoes(t *testing.T) {
 		events  []string
 		died    bool
 	}{
-		{"it comes back after the end of the stream, with the last event id",
+		{"it reconnects after the end of the stream, with the last event id",
 			[]http.HandlerFunc{stream(begin + "id: p1\ndata: 1\n\n"), stream(begin[:9] + "\ndata: 2\n\n")},
 			[]string{"", "p1", "p1"}, []string{"p1 1", "p1 2"}, false},
 		{"the position of the first block counts", []http.HandlerFunc{stream(begin)}, []string{"", "p0"}, nil, false},
-		{"it comes back after a broken stream and forgets half an event",
+		{"it reconnects after a broken stream and forgets an incomplete event",
 			[]http.HandlerFunc{broken(begin + "id: p1\ndata: 1\n\nid: p2\ndata: 2\n")},
 			[]string{"", "p1"}, []string{"p1 1"}, false},
 		{"a stream without an id leaves the last event id alone",
 			[]http.HandlerFunc{stream(begin + "id: p1\ndata: 1\n\n"), stream("retry: 1\n: no replica is up\n\n")},
 			[]string{"", "p1", "p1"}, []string{"p1 1"}, false},
-		{"it dies of 503", []http.HandlerFunc{stream(begin), status(503)}, []string{"", "p0"}, nil, true},
-		{"it dies of 204", []http.HandlerFunc{stream(begin), status(204)}, []string{"", "p0"}, nil, true},
-		{"it dies of another content type", []http.HandlerFunc{func(w http.ResponseWriter, _ *http.Request) {
+		{"503 stops it for good", []http.HandlerFunc{stream(begin), status(503)}, []string{"", "p0"}, nil, true},
+		{"204 stops it for good", []http.HandlerFunc{stream(begin), status(204)}, []string{"", "p0"}, nil, true},
+		{"another content type stops it for good", []http.HandlerFunc{func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/html")
 		}}, []string{""}, nil, true},
 	}
@@ -143,7 +144,7 @@ func TestClientDoesWhatEventSourceDoes(t *testing.T) {
 	}
 }
 
-func TestClientTakesRefusedConnectionsAsNetworkErrors(t *testing.T) {
+func TestClientGoesOnAfterARefusedConnection(t *testing.T) {
 	server := &answers{}
 	web := httptest.NewServer(server)
 	defer web.Close()
@@ -163,7 +164,7 @@ func TestClientRecordsGapsAndEnvelopes(t *testing.T) {
 		{"gap", `{"channel":"b","reason":"trimmed"}`},
 		{"", `{"channel":"a","id":"3-x","type":"note","time":1,"data":{"b": 1.0, "a":2}}`},
 	} {
-		if err := client.take(e.kind, e.data, "a=3-x,b=9-y", "r1"); err != nil {
+		if err := client.receive(e.kind, e.data, "a=3-x,b=9-y", "r1"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -174,7 +175,7 @@ func TestClientRecordsGapsAndEnvelopes(t *testing.T) {
 	if !slices.Equal(client.record.Items, want) {
 		t.Errorf("got  %+v\nwant %+v", client.record.Items, want)
 	}
-	if err := client.take("", `{"id":""}`, "x", "r1"); err == nil {
+	if err := client.receive("", `{"id":""}`, "x", "r1"); err == nil {
 		t.Error("something that is not an envelope was taken")
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"sluice/cmd/internal/rig"
 )
 
-// plan is how a scenario wants its cluster.
+// plan says what cluster a scenario needs.
 type plan struct {
 	persist  persistence
 	proxied  bool // a proxy between each replica and Redis
@@ -26,7 +26,7 @@ type plan struct {
 
 // How Redis keeps its data over a restart.
 const (
-	memory    persistence = iota // not at all, except by an explicit SAVE
+	memory    persistence = iota // it does not, except by an explicit SAVE
 	everyTime                    // appendfsync always
 	everySec                     // appendfsync everysec
 )
@@ -52,22 +52,22 @@ type cluster struct {
 	serial     int        // of the newest replica; guarded by replicasMu
 }
 
-// members returns the replicas there are now.
+// members returns the replicas that belong to the cluster now.
 func (c *cluster) members() []*replica {
 	c.replicasMu.Lock()
 	defer c.replicasMu.Unlock()
 	return slices.Clone(c.replicas)
 }
 
-// leave takes a replica off the list; its process and proxy are ended at the latest with the cluster.
-func (c *cluster) leave(r *replica) {
+// remove takes a replica out of the cluster. Its process and its proxy end with the cluster at the latest.
+func (c *cluster) remove(r *replica) {
 	c.replicasMu.Lock()
 	defer c.replicasMu.Unlock()
 	c.replicas = slices.DeleteFunc(c.replicas, func(other *replica) bool { return other == r })
 	c.gone = append(c.gone, r)
 }
 
-// replica is one gateway process and its address, which outlives the process.
+// replica is one gateway process after the other, on one address.
 type replica struct {
 	name    string
 	addr    string
@@ -77,6 +77,7 @@ type replica struct {
 
 func (r *replica) url() string { return "http://" + r.addr }
 
+// startLimit is how long something may take until it is ready.
 const startLimit = 20 * time.Second
 
 // startCluster starts everything and waits until it is ready. close ends it, also after an error.
@@ -106,7 +107,7 @@ func startCluster(ctx context.Context, c *cluster, n int) error {
 			return err
 		}
 	}
-	c.aim()
+	c.retarget()
 	return nil
 }
 
@@ -125,7 +126,8 @@ func (c *cluster) close() {
 	}
 }
 
-// addReplica starts one more replica on an address of its own.
+// addReplica adds a replica to the cluster and starts it on an address of its own. It does not wait until the replica is
+// ready.
 func (c *cluster) addReplica(ctx context.Context) (*replica, error) {
 	addr, err := rig.FreeAddress()
 	if err != nil {
@@ -167,17 +169,18 @@ func (c *cluster) startReplica(r *replica) error {
 	return err
 }
 
-// historySize is the most the gateway takes: nothing is trimmed unless the scenario says so.
+// historySize is the largest GATEWAY_HISTORY_SIZE that the gateway allows: nothing is trimmed unless the scenario says so.
 const historySize = 100_000
 
-// drainTime is what a replica takes to end its streams.
+// drainTime is how long a replica takes to end its streams when it drains.
 const drainTime = 2 * time.Second
 
-// ready waits until a replica says so.
+// ready waits until a replica says that it is ready.
 func (c *cluster) ready(ctx context.Context, r *replica, limit time.Duration) error {
 	return rig.AwaitReady(ctx, r.process, r.url(), limit)
 }
 
+// allReady waits until each replica is ready.
 func (c *cluster) allReady(ctx context.Context, limit time.Duration) error {
 	for _, r := range c.members() {
 		if err := c.ready(ctx, r, limit); err != nil {
@@ -187,8 +190,8 @@ func (c *cluster) allReady(ctx context.Context, limit time.Duration) error {
 	return nil
 }
 
-// aim points clients and publishers at the replicas there are now, or at nginx.
-func (c *cluster) aim() {
+// retarget tells clients and publishers to use the replicas that belong to the cluster now, or nginx.
+func (c *cluster) retarget() {
 	var urls []string
 	for _, r := range c.members() {
 		urls = append(urls, r.url())
@@ -253,7 +256,7 @@ http {
 }
 `
 
-// copyFile copies a file; the target is replaced as a whole.
+// copyFile copies a file. It replaces the contents of a target that exists.
 func copyFile(to, from string) error {
 	in, err := os.Open(from)
 	if err != nil {

@@ -9,45 +9,49 @@ import (
 	"sluice/cmd/internal/rig"
 )
 
-// Each fault does one thing to the cluster, undoes it, and says what it may have cost: see doc.go on windows.
+// Each fault does one thing to the cluster and undoes it. It declares the window in which Redis may have counted receivers
+// that did not get a message: see the package comment.
 
 const (
-	blink = 5 * time.Millisecond // around an instant: clocks of two processes on one machine
+	blink = 5 * time.Millisecond // added on both sides of a moment that two processes have measured
 
-	// A replica that goes may take messages with it that it got but had not stored, and Redis may go on counting it.
+	// A replica that ends may have received messages that it has not stored yet. Afterwards Redis may still count it
+	// as a receiver for a moment.
 	beforeEnd = 2 * time.Second
 	afterEnd  = time.Second
 
-	// A connection that stays dead after a black hole is a receiver to Redis until the replica gives it up.
+	// A connection that stays dead after a black hole counts as a receiver until the replica closes it.
 	deadSubscription = 10 * time.Second
 )
 
-// killReplica ends a replica by SIGKILL and starts it again on the same address after a while.
+// killReplica kills a replica (SIGKILL) and starts it again on the same address after a while.
 func (r *run) killReplica(ctx context.Context, rep *replica, down time.Duration) {
 	r.killForGood(rep)
 	r.wait(ctx, down)
 	r.startAgain(ctx, rep)
 }
 
+// killForGood kills a replica and does not start it again.
 func (r *run) killForGood(rep *replica) {
 	at := r.now()
 	if err := rep.process.Kill(); err != nil {
 		r.blame("%v", err)
 	}
 	r.mayCost(at-beforeEnd, r.now()+afterEnd, r.perReplica)
-	r.did("kill "+rep.name, at, at, 1)
+	r.recordFault("kill "+rep.name, at, at, 1)
 }
 
-// endReplica drains a replica by SIGTERM. It has to end by itself, in time and with exit code 0.
+// endReplica has a replica drain (SIGTERM). It must end in time and with exit code 0.
 func (r *run) endReplica(rep *replica) {
 	at := r.now()
 	if err := rep.process.Terminate(drainTime + 5*time.Second); err != nil {
 		r.blame("%v", err)
 	}
 	r.mayCost(at-blink, r.now()+blink, r.perReplica)
-	r.did("drain "+rep.name, at, r.now(), 1)
+	r.recordFault("drain "+rep.name, at, r.now(), 1)
 }
 
+// startAgain starts a replica again and waits until it is ready.
 func (r *run) startAgain(ctx context.Context, rep *replica) {
 	if err := r.startReplica(rep); err != nil {
 		r.blame("restart %s: %v", rep.name, err)
@@ -58,7 +62,7 @@ func (r *run) startAgain(ctx context.Context, rep *replica) {
 	}
 }
 
-// pauseReplica stops a replica by SIGSTOP and lets it go on.
+// pauseReplica pauses a replica (SIGSTOP) for a while.
 func (r *run) pauseReplica(ctx context.Context, rep *replica, d time.Duration) {
 	_ = r.whilePaused(rep, func() error {
 		r.wait(ctx, d)
@@ -66,21 +70,21 @@ func (r *run) pauseReplica(ctx context.Context, rep *replica, d time.Duration) {
 	})
 }
 
-// whilePaused does something that a replica sleeps through.
+// whilePaused does something while a replica is paused.
 func (r *run) whilePaused(rep *replica, do func() error) error {
 	at := r.now()
 	_ = rep.process.Pause()
 	err := do()
 	_ = rep.process.Resume()
-	// On waking up it may think that Redis is gone and drop a connection with unread messages.
+	// When it goes on it may find that Redis has not answered for too long, and close a connection with unread messages.
 	r.mayCost(at-beforeEnd, r.now()+afterEnd, r.perReplica)
-	r.did("pause "+rep.name, at, r.now(), 1)
+	r.recordFault("pause "+rep.name, at, r.now(), 1)
 	return err
 }
 
-// breakNetwork does something to the way between a replica and Redis for a while. With replace the replica does not get
-// its network back: it is killed and another process takes its address.
-func (r *run) breakNetwork(ctx context.Context, rep *replica, how mood, d time.Duration, replace bool) {
+// breakNetwork changes the condition of the network between a replica and Redis for a while. With replace the replica is
+// killed at the end of that time, before the network is back, and started again.
+func (r *run) breakNetwork(ctx context.Context, rep *replica, how condition, d time.Duration, replace bool) {
 	at := r.now()
 	rep.proxy.set(how)
 	r.wait(ctx, d)
@@ -95,43 +99,44 @@ func (r *run) breakNetwork(ctx context.Context, rep *replica, how mood, d time.D
 		end += deadSubscription
 	}
 	r.mayCost(at-beforeEnd, end, r.perReplica)
-	name := map[mood]string{lag: "slow network for", freeze: "frozen network for", swallow: "black hole for"}[how]
-	r.did(name+" "+rep.name, at, r.now(), 1)
+	name := map[condition]string{lag: "slow network for", freeze: "frozen network for", swallow: "black hole for"}[how]
+	r.recordFault(name+" "+rep.name, at, r.now(), 1)
 	if replace {
 		r.startAgain(ctx, rep)
 	}
 }
 
-// cutNetwork breaks a replica's connections to Redis.
+// cutNetwork closes a replica's connections to Redis.
 func (r *run) cutNetwork(rep *replica) {
 	at := r.now()
 	n := rep.proxy.cut()
 	r.mayCost(at-beforeEnd, r.now()+afterEnd, r.perReplica)
-	r.did("cut network of "+rep.name, at, r.now(), n)
+	r.recordFault("cut network of "+rep.name, at, r.now(), n)
 }
 
-// killSubscribers closes connections on Redis' side. Messages on their way at that moment may be lost to all.
+// killSubscribers has Redis close its connections of a kind, "pubsub" or "normal". Messages that are on their way at that
+// moment may be lost for every receiver.
 func (r *run) killSubscribers(ctx context.Context, kind string) {
 	at := r.now()
 	n, err := r.admin.ClientKillByFilter(ctx, "TYPE", kind, "SKIPME", "yes").Result()
 	r.mayCost(at-blink, r.now()+blink, everyReceiver)
 	if err == nil {
-		r.did("CLIENT KILL TYPE "+kind, at, r.now(), int(n))
+		r.recordFault("CLIENT KILL TYPE "+kind, at, r.now(), int(n))
 	}
 }
 
-// freezeRedis stops Redis by SIGSTOP and lets it go on. When it wakes up it may handle a PUBLISH before it notices that
-// the subscribers it counts have given up meanwhile.
+// freezeRedis pauses Redis (SIGSTOP) for a while. When it goes on it may handle a PUBLISH before it notices that some
+// subscribers have closed their connections meanwhile.
 func (r *run) freezeRedis(ctx context.Context, d time.Duration) {
 	at := r.now()
 	_ = r.redis.Process.Pause()
 	r.wait(ctx, d)
 	_ = r.redis.Process.Resume()
 	r.mayCost(at-blink, r.now()+afterEnd/2, everyReceiver)
-	r.did("freeze Redis", at, r.now(), 1)
+	r.recordFault("freeze Redis", at, r.now(), 1)
 }
 
-// whileFull does something while Redis has no memory left: it passes messages on as ever, but stores nothing.
+// whileFull does something while Redis has no memory left: Redis delivers messages as always, but stores nothing.
 func (r *run) whileFull(ctx context.Context, do func()) error {
 	limit := func(bytes string) error {
 		return rig.Until(ctx, startLimit, func(ctx context.Context) error {
@@ -146,11 +151,12 @@ func (r *run) whileFull(ctx context.Context, do func()) error {
 	if err := limit("0"); err != nil {
 		return fmt.Errorf("lift the limit of Redis' memory: %w", err)
 	}
-	r.did("no memory for Redis", at, r.now(), 1)
+	r.recordFault("no memory for Redis", at, r.now(), 1)
 	return nil
 }
 
-// restartRedis ends Redis, hard or softly, does something to its data, and starts it again.
+// restartRedis ends Redis, by SIGKILL if hard or else by SIGTERM, and starts it again after a while. In between it calls
+// between, if there is one, which may change Redis' files.
 func (r *run) restartRedis(ctx context.Context, hard bool, down time.Duration, between func() error) error {
 	at, how := r.now(), "terminate"
 	if hard {
@@ -171,11 +177,11 @@ func (r *run) restartRedis(ctx context.Context, hard bool, down time.Duration, b
 	if err := r.redis.Restart(ctx); err != nil {
 		return err
 	}
-	r.did(how+" and restart Redis", at, r.now(), 1)
+	r.recordFault(how+" and restart Redis", at, r.now(), 1)
 	return nil
 }
 
-// snapshot saves Redis' data aside and returns when that began.
+// snapshot saves a copy of Redis' data and returns when that began.
 func (r *run) snapshot(ctx context.Context) (time.Duration, error) {
 	at := r.now()
 	if err := r.admin.Save(ctx).Err(); err != nil {
@@ -184,7 +190,7 @@ func (r *run) snapshot(ctx context.Context) (time.Duration, error) {
 	return at, copyFile(filepath.Join(r.group.Dir(), "older.rdb"), filepath.Join(r.group.Dir(), "dump.rdb"))
 }
 
-// restore puts the older snapshot back. Whatever was written since it was made is gone.
+// restore restarts Redis with the copy that snapshot has made. Everything that was written since then is lost.
 func (r *run) restore(ctx context.Context, since time.Duration) error {
 	return r.restartRedis(ctx, true, r.between(0, time.Second), func() error {
 		r.redisLost(since, r.now())
@@ -199,6 +205,6 @@ func (r *run) flush(ctx context.Context) error {
 		return fmt.Errorf("FLUSHALL: %w", err)
 	}
 	r.redisLost(0, r.now())
-	r.did("FLUSHALL", at, r.now(), 1)
+	r.recordFault("FLUSHALL", at, r.now(), 1)
 	return nil
 }

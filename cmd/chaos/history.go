@@ -14,10 +14,10 @@ import (
 	"sluice/cmd/internal/rig"
 )
 
-// historyKey is the documented name of a channel's list.
+// historyKey is the name of a channel's list in Redis, as the README documents it.
 func historyKey(channel string) string { return "sluice:{" + channel + "}:history" }
 
-// readList returns a channel's history oldest first; the newest n events, or all if n is 0.
+// readList returns the newest n events of a channel's history, oldest first. With n = 0 it returns all.
 func readList(ctx context.Context, rdb *redis.Client, channel string, n int64) ([]stored, error) {
 	lines, err := rdb.LRange(ctx, historyKey(channel), 0, n-1).Result()
 	if err != nil {
@@ -35,8 +35,9 @@ func readList(ctx context.Context, rdb *redis.Client, channel string, n int64) (
 	return out, nil
 }
 
-// readView returns a channel's history as a replica shows it, given what it should be: it asks page after page for
-// what comes after the last event it was shown. The first event only serves as the first position.
+// readView returns a channel's history as a replica shows it. It reads page after page, each beginning behind the last
+// event of the page before. The wanted history gives the position to begin with, its first event, and says how many
+// events there should be.
 func readView(ctx context.Context, replica, channel string, want []stored) ([]stored, error) {
 	if channel == notifications {
 		return readInbox(ctx, replica)
@@ -45,7 +46,7 @@ func readView(ctx context.Context, replica, channel string, want []stored) ([]st
 		return nil, nil
 	}
 	out := want[:1:1]
-	for len(out) <= len(want) { // one page too many, to see what the list does not have
+	for len(out) <= len(want) { // one page more than needed, to find events that the list does not have
 		after := out[len(out)-1].ID
 		page, err := readPage(ctx, fmt.Sprintf("%s/api/channels/%s/events?after=%s&limit=500",
 			replica, url.PathEscape(channel), url.QueryEscape(after)))
@@ -97,21 +98,22 @@ func readJSON(ctx context.Context, address string, to any) error {
 	return nil
 }
 
-// witness reads the lists all the time, so that events are known that are trimmed later.
+// witness reads the lists all the time. So it knows the events that are trimmed later.
 type witness struct {
 	redis *redis.Client
-	trim  int // events kept
+	trim  int // how many events a list keeps
 
 	mu   sync.Mutex
 	logs map[string][]stored // guarded by mu
-	err  error               // it saw too little to be a witness; guarded by mu
+	err  error               // events may have been trimmed before they were seen; guarded by mu
 }
 
 const (
-	witnessPause  = 25 * time.Millisecond
-	witnessGlance = 16
+	witnessPause  = 25 * time.Millisecond // between two looks at a list
+	witnessGlance = 16                    // events of a first look
 )
 
+// run reads the lists of the channels until ctx ends.
 func (w *witness) run(ctx context.Context, channels []string) {
 	tick := time.NewTicker(witnessPause)
 	defer tick.Stop()
@@ -127,13 +129,12 @@ func (w *witness) run(ctx context.Context, channels []string) {
 	}
 }
 
-// look appends what is new in a channel's list: a glance at its newest events mostly does. The newest event known
-// must still be in the list.
+// look adds what is new in a channel's list. Mostly the newest few events are enough; otherwise it reads the whole list.
 func (w *witness) look(ctx context.Context, channel string) {
 	for _, n := range []int64{witnessGlance, 0} {
 		list, err := readList(ctx, w.redis, channel, n)
 		if err != nil {
-			return // Redis is away for a moment; the next look shows whether it was too long
+			return // Redis does not answer now; the next look finds out whether events were missed
 		}
 		if w.add(channel, list, n == 0) {
 			return
@@ -141,8 +142,9 @@ func (w *witness) look(ctx context.Context, channel string) {
 	}
 }
 
-// add appends what is new in a list and reports whether it reaches back to what is known. A whole list that does not
-// is too late.
+// add appends what is new in a list. It reports whether the list reaches back to the newest event that is known, so that
+// nothing is missing between them. If even the whole list does not, events were trimmed before the witness saw them, and
+// the witness has failed.
 func (w *witness) add(channel string, list []stored, whole bool) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

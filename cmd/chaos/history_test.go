@@ -13,11 +13,11 @@ func numbered(from, to int) []stored {
 	return out
 }
 
-func TestWitness(t *testing.T) {
+func TestTheWitnessSeesEveryEventOrSaysThatItDidNot(t *testing.T) {
 	type look struct {
 		list  []stored
 		whole bool
-		ok    bool // it reaches back to what is known
+		ok    bool // whether the list reaches back to what is known
 	}
 	cases := []struct {
 		name   string
@@ -25,15 +25,15 @@ func TestWitness(t *testing.T) {
 		want   []stored
 		failed bool
 	}{
-		{"it puts what it sees together",
+		{"overlapping lists are joined",
 			[]look{{numbered(1, 3), false, true}, {numbered(2, 5), false, true}, {numbered(2, 5), false, true}}, numbered(1, 5), false},
-		{"a glance that is too short calls for the whole list",
+		{"if the newest events are not enough the whole list is read",
 			[]look{{numbered(1, 3), false, true}, {numbered(5, 7), false, false}, {numbered(2, 7), true, true}}, numbered(1, 7), false},
-		{"a full glance at the beginning does, too",
+		{"a first look that is full is not enough either",
 			[]look{{numbered(1, witnessGlance), false, false}, {numbered(1, witnessGlance), true, true}}, numbered(1, witnessGlance), false},
-		{"a whole list that has moved past what is known is too late",
+		{"a whole list without the newest known event is an error",
 			[]look{{numbered(1, 3), false, true}, {numbered(5, 7), true, true}}, slices.Concat(numbered(1, 3), numbered(5, 7)), true},
-		{"a list that is full at the first look is too late", []look{{numbered(11, 60), true, true}}, numbered(11, 60), true},
+		{"a list that is full at the first look is an error", []look{{numbered(11, 60), true, true}}, numbered(11, 60), true},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

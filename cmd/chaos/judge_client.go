@@ -42,7 +42,7 @@ func (j *judgement) checkClient(c *clientRecord) {
 	j.checkForeign(c)
 }
 
-// checkForeign looks for events and gaps of channels the client never asked for.
+// checkForeign looks for events and gaps of channels that the client did not ask for.
 func (j *judgement) checkForeign(c *clientRecord) {
 	asked := map[string]bool{}
 	for _, channel := range c.Channels {
@@ -56,26 +56,27 @@ func (j *judgement) checkForeign(c *clientRecord) {
 	}
 }
 
-// walk follows one client through one channel's log.
+// walk compares what one client received with one channel's log, item by item.
 type walk struct {
 	*judgement
 	client *clientRecord
 	log    *channelLog
 
-	seen   []bool          // by index: was ever delivered
-	fresh  map[string]bool // ids delivered since the last fresh start (a gap with reason reset or unknown)
-	high   int             // newest index since the last fresh start
-	newest int             // newest index ever
+	seen   []bool          // by index: the event was delivered
+	fresh  map[string]bool // ids delivered since the last fresh start: a gap with reason reset or unknown
+	high   int             // index of the newest event delivered since the last fresh start; -1: none
+	newest int             // index of the newest event ever delivered; -1: none
 	gaps   []announced
-	outage time.Duration // when the client last broke its own connection
+	outage time.Duration // when the client's own last disconnection ended
 }
 
-// announced is a gap event and its place: between the indices before and after.
+// announced is a gap event and its place in the log: between the events at the indexes before and after.
 type announced struct {
 	item
 	before, after int
 }
 
+// accuse counts a violation that the client has noticed at an item.
 func (w *walk) accuse(kind string, it item, format string, args ...any) {
 	who := w.client.Name
 	if it.Replica != "" {
@@ -86,6 +87,7 @@ func (w *walk) accuse(kind string, it item, format string, args ...any) {
 	})
 }
 
+// gap records a gap event.
 func (w *walk) gap(it item) {
 	w.verdict.Gaps++
 	w.gaps = append(w.gaps, announced{item: it, before: w.newest, after: len(w.log.events)})
@@ -95,6 +97,7 @@ func (w *walk) gap(it item) {
 	}
 }
 
+// event checks one delivered event.
 func (w *walk) event(it item) {
 	w.verdict.Deliveries++
 	again := w.fresh[it.ID]
@@ -105,7 +108,7 @@ func (w *walk) event(it item) {
 	}
 	i, ok := w.log.byID[it.ID]
 	if !ok {
-		if token := tokenOf(it.Data); !w.mayBeGone(w.log, token) {
+		if token := tokenOf(it.Data); !w.mayBeLost(w.log, token) {
 			w.accuse(phantom, it, "event %s %s is not in the log", it.ID, token)
 		}
 		return
@@ -118,7 +121,7 @@ func (w *walk) event(it item) {
 	if i < w.high {
 		w.accuse(reordering, it, "event %s %s came after the newer event %s", it.ID, token, w.log.events[w.high].ID)
 	}
-	for g := range w.gaps { // the first event behind a gap closes it
+	for g := range w.gaps { // a gap ends at the first event that comes after it
 		if w.gaps[g].after == len(w.log.events) {
 			w.gaps[g].after = i
 		}
@@ -132,11 +135,11 @@ func (w *walk) event(it item) {
 	w.seen[i], w.high, w.newest = true, max(w.high, i), max(w.newest, i)
 }
 
-// end accounts for what was never delivered.
+// end looks for events that were never delivered and for gaps where nothing is missing.
 func (w *walk) end() {
 	start, end := w.start(), len(w.log.events)
 	if w.client.Died != "" {
-		end = w.newest + 1 // its death is the violation; what it missed afterwards says nothing more
+		end = w.newest + 1 // that it died is reported already; it missed everything afterwards because of that
 	}
 	missing := func(from, to int) (n int) {
 		for i := max(start, from); i < to; i++ {
@@ -165,7 +168,7 @@ func (w *walk) end() {
 	}
 }
 
-// start is the index of the first event the client must have.
+// start returns the index of the first event that the client must have received.
 func (w *walk) start() int {
 	start := len(w.log.events)
 	if i, ok := w.log.byID[w.client.From]; ok {
@@ -200,7 +203,7 @@ func (w *walk) covered(i int) bool {
 	return false
 }
 
-// needless says why a gap should not have been announced; empty if it was right.
+// needless returns why a gap should not have been announced, or nothing if it was right.
 func (w *walk) needless(g announced, missing func(from, to int) int) string {
 	switch {
 	case len(w.Losses) > 0:
@@ -218,7 +221,7 @@ func (w *walk) needless(g announced, missing func(from, to int) int) string {
 	case g.Reason != "trimmed":
 		return "trimming is the only reason here"
 	case w.client.Type != "":
-		return "" // nobody can know whether what is gone was of this type
+		return "" // nobody can know whether a trimmed event was of this type
 	case missing(g.before+1, g.after) == 0:
 		return "nothing is missing there"
 	}

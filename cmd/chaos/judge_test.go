@@ -38,7 +38,7 @@ func gapItem(at time.Duration, reason string) item {
 	return item{At: at, Kind: gotGap, Channel: ch, Reason: reason}
 }
 
-// clean is a record of ten events that everyone got.
+// clean is a record of ten events that the store and the client have received.
 func clean() record {
 	r := record{Log: map[string][]stored{}}
 	c := clientRecord{Name: "c", Channels: []string{ch}, Bound: true, Opened: 1 * ms}
@@ -64,7 +64,7 @@ func trimmed() record {
 }
 
 // restored is a record in which Redis lost events 5 to 7 of the old era and went on with 8 to 10, numbered 5 to 7 again.
-// The client was connected all the time and got everything there was.
+// The client was connected all the time and received everything that there was.
 func restored() record {
 	r := clean()
 	r.Losses = []span{{45 * ms, 75 * ms}}
@@ -79,7 +79,7 @@ func restored() record {
 	return r
 }
 
-// only makes the client one that asked for a type which two events have.
+// only makes the client one that asked for one type, and gives this type to two events.
 func only(r *record, some ...int) {
 	r.Clients[0].Type, r.Clients[0].Items = "note", nil
 	for _, n := range some {
@@ -97,7 +97,7 @@ func rawOf(r *record, n int, receivers int64) *publish {
 	return p
 }
 
-// lose takes the n-th event out of the store and out of everyone's hands.
+// lose removes the n-th event from the store and from what clients have received.
 func lose(r *record, n int) {
 	is := func(e stored) bool { return e.ID == eventID(n, "x") }
 	r.Log[ch] = slices.DeleteFunc(r.Log[ch], is)
@@ -107,7 +107,7 @@ func lose(r *record, n int) {
 	}
 }
 
-func TestJudge(t *testing.T) {
+func TestEachBrokenPromiseIsFound(t *testing.T) {
 	items := func(r *record) *[]item { return &r.Clients[0].Items }
 	cases := []struct {
 		name string

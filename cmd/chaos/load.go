@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// makePublishers makes one POST and one raw publisher per general channel, which share the rate, and a slow pair for
-// notifications: these are capped at 50 by design, and nothing may be trimmed here.
+// makePublishers makes a POST and a raw publisher for each general channel; together they publish at the rate of the
+// options. It also makes a slow pair for notifications: the gateway stores only 50 of these, and none may be trimmed
+// here.
 func (r *run) makePublishers() []*publisher {
 	padding := strings.Repeat("x", r.scenario.padding)
 	every := time.Duration(float64(time.Second) * float64(2*len(r.channels)) / r.options.rate)
@@ -26,7 +27,7 @@ func (r *run) makePublishers() []*publisher {
 			}
 			if channel == notifications {
 				p.limit = 20
-				p.every = r.whole() / time.Duration(p.limit)
+				p.every = r.loadTime() / time.Duration(p.limit)
 			}
 			if raw {
 				p.sender = &rawSender{redis: r.raw, now: r.now}
@@ -39,10 +40,16 @@ func (r *run) makePublishers() []*publisher {
 	return out
 }
 
-// makeClients makes the scenario's clients. Every other one reads one channel, the rest several. A third roams, and in
-// scenarios about slow clients another third stalls. The last ones, whose number it returns, start in the middle of
-// the load: with a replay, or from where another client stands. One asks for as many channels as fit on a stream, and
-// some for one type only.
+// makeClients makes the scenario's clients, in this mix:
+//
+//	every second client      reads one channel, the others several
+//	every third              loses its own connection now and then
+//	another third            stops reading now and then, in scenarios about slow clients
+//	one                      asks for as many channels as a stream may have
+//	some with one channel    ask for one type only
+//	the last ones            begin in the middle of the load, with a replay or from another client's position
+//
+// It returns how many begin in the middle of the load.
 func (r *run) makeClients(worker *taskWorker) (late int) {
 	n := r.options.clients
 	late = n / 8
@@ -57,7 +64,7 @@ func (r *run) makeClients(worker *taskWorker) (late int) {
 				query.Set("types", noteType)
 			}
 		} else {
-			c.path, c.channels, c.several = "/api/sse", r.some(2+i/2%(len(r.channels)-1)), true
+			c.path, c.channels, c.several = "/api/sse", r.someChannels(2+i/2%(len(r.channels)-1)), true
 			for q := len(c.channels); i == 1 && q < mostChannels; q++ {
 				c.channels = append(c.channels, fmt.Sprintf("chaos.quiet.%d", q))
 			}
@@ -92,12 +99,12 @@ func (r *run) makeClients(worker *taskWorker) (late int) {
 
 const (
 	noteType     = "note"
-	mostChannels = 50 // on one stream
+	mostChannels = 50 // that a stream may have
 )
 
-// follow makes a client go on from where another one on the same single channel stands, like a page that was left and
-// is opened again. It keeps the address with that old position for good, as a page would.
-func (r *run) follow(c *client) {
+// goOnFrom makes a client begin at the position of another client that reads the same single channel, like a page that
+// was left and is opened again. All its requests have this position in their address, as those of a page would.
+func (r *run) goOnFrom(c *client) {
 	alike := func(other *client) bool {
 		return !other.several && other.record.Type == "" && other.channels[0] == c.channels[0]
 	}
@@ -110,8 +117,8 @@ func (r *run) follow(c *client) {
 	}
 }
 
-// some draws n of the channels, in random order.
-func (r *run) some(n int) []string {
+// someChannels draws n of the channels, in random order.
+func (r *run) someChannels(n int) []string {
 	out := append([]string(nil), r.channels...)
 	for i := range n {
 		j := i + r.draw(len(out)-i)
@@ -120,7 +127,8 @@ func (r *run) some(n int) []string {
 	return out[:n]
 }
 
-// startTask begins a task whose progress is followed, unless Redis loses data in this scenario: a task may go with it.
+// startTask creates a task whose progress two clients read. In a scenario in which Redis loses data there is none: the
+// task could be lost too.
 func (r *run) startTask(ctx context.Context) (*taskWorker, error) {
 	if r.scenario.loses {
 		return nil, nil
@@ -129,7 +137,7 @@ func (r *run) startTask(ctx context.Context) (*taskWorker, error) {
 	return w, w.begin(ctx)
 }
 
-// disturbClients lets roaming and stalling clients do so until ctx ends.
+// disturbClients breaks the connections of roaming clients and stops stalling clients until ctx ends.
 func (r *run) disturbClients(ctx context.Context, wg *sync.WaitGroup) {
 	for _, c := range r.clients {
 		switch c.role {
@@ -141,32 +149,32 @@ func (r *run) disturbClients(ctx context.Context, wg *sync.WaitGroup) {
 	}
 }
 
-// roam breaks a client's connection every now and then; sometimes it stays away for longer.
+// roam breaks a client's connection now and then. About every second time the client stays away for longer.
 func (r *run) roam(ctx context.Context, c *client) {
 	own := newDice(r.options.seed, c.name)
-	for r.wait(ctx, own.between(r.whole()/8, r.whole()/3)) {
+	for r.wait(ctx, own.between(r.loadTime()/8, r.loadTime()/3)) {
 		var away time.Duration
 		switch long := own.draw(2) == 0; {
-		case long && r.scenario.trims: // until more was published than is kept
-			away = own.between(r.whole()/3, r.whole()/2)
+		case long && r.scenario.trims: // until more events were published than are kept
+			away = own.between(r.loadTime()/3, r.loadTime()/2)
 		case long:
-			away = own.between(0, r.whole()/3)
+			away = own.between(0, r.loadTime()/3)
 		}
 		c.disconnect(away)
 	}
 }
 
-// stallOften makes a client stop reading for a while, again and again. Whether it was evicted shows in its reconnects:
-// it has no other reason to reconnect.
+// stallOften makes a client stop reading for a while, again and again. Its reconnects are counted as hits: such a client
+// has no other reason to reconnect than that the gateway closed its stream because it was too slow.
 func (r *run) stallOften(ctx context.Context, c *client) {
 	from, before, own := r.now(), c.reconnects(), newDice(r.options.seed, c.name)
 	for {
 		resume := c.stall()
-		more := r.wait(ctx, own.between(r.whole()/5, r.whole()/3))
+		more := r.wait(ctx, own.between(r.loadTime()/5, r.loadTime()/3))
 		resume()
-		if !more || !r.wait(ctx, own.between(r.whole()/20, r.whole()/8)) {
+		if !more || !r.wait(ctx, own.between(r.loadTime()/20, r.loadTime()/8)) {
 			break
 		}
 	}
-	r.did("stalls of "+c.name, from, r.now(), c.reconnects()-before)
+	r.recordFault("stalls of "+c.name, from, r.now(), c.reconnects()-before)
 }

@@ -29,9 +29,9 @@ func main() {
 
 // Exit codes.
 const (
-	exitPassed   = 0
-	exitViolated = 1
-	exitSetUp    = 2
+	exitPassed   = 0 // no promise was broken
+	exitViolated = 1 // a promise was broken
+	exitSetUp    = 2 // a run could not be set up
 )
 
 // options are the command's flags.
@@ -45,38 +45,39 @@ type options struct {
 	rate     float64
 	gateway  string
 	tags     string
-	settings []string // of the replicas, beside the scenario's own
+	settings []string // of the replicas, in addition to those of the scenario
 	json     string
 	keep     bool
 	progress func(format string, args ...any)
 }
 
+// parse reads the command line and refuses values out of bounds.
 func parse(args []string, errOut io.Writer) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("chaos", flag.ContinueOnError)
 	flags.SetOutput(errOut)
-	flags.StringVar(&o.scenario, "scenario", "all", "comma list of `names`, or all")
-	flags.Float64Var(&o.seconds, "seconds", 20, "how long each scenario's load lasts")
-	flags.DurationVar(&o.settle, "settle", 30*time.Second, "how late an event may come after the load before it is missing")
-	flags.Uint64Var(&o.seed, "seed", 0, "seed of the schedules; 0 draws one")
-	flags.IntVar(&o.replicas, "replicas", 3, "replicas of the gateway, 2 to 10")
-	flags.IntVar(&o.clients, "clients", 24, "clients on the general channels, 8 to 500")
-	flags.Float64Var(&o.rate, "rate", 200, "events per second over all channels, up to 5000")
-	flags.StringVar(&o.gateway, "gateway", "", "`path` of a gateway to check instead of building ./cmd/gateway")
-	flags.StringVar(&o.tags, "tags", "", "build tags for the gateway")
-	flags.Func("set", "`GATEWAY_NAME=value` for the replicas, in every scenario; may be given again", func(s string) error {
+	flags.StringVar(&o.scenario, "scenario", "all", "comma list of scenario `names`, or all")
+	flags.Float64Var(&o.seconds, "seconds", 20, "how long events are published in each scenario")
+	flags.DurationVar(&o.settle, "settle", 30*time.Second, "how long after the last publish an event may arrive before it counts as missing")
+	flags.Uint64Var(&o.seed, "seed", 0, "seed of the random choices; 0: a random seed, which is printed")
+	flags.IntVar(&o.replicas, "replicas", 3, "number of replicas of the gateway, 2 to 10")
+	flags.IntVar(&o.clients, "clients", 24, "number of clients on the general channels, 8 to 500")
+	flags.Float64Var(&o.rate, "rate", 200, "events per second, all channels together, 1 to 5000")
+	flags.StringVar(&o.gateway, "gateway", "", "`path` of the gateway's program to check; empty: it is built from ./cmd/gateway")
+	flags.StringVar(&o.tags, "tags", "", "build `tags` for the gateway, a comma list")
+	flags.Func("set", "`GATEWAY_NAME=value` for all replicas; may be given several times", func(s string) error {
 		if !strings.HasPrefix(s, "GATEWAY_") || !strings.Contains(s, "=") {
-			return errors.New("want GATEWAY_NAME=value")
+			return errors.New("expected GATEWAY_NAME=value")
 		}
 		o.settings = append(o.settings, s)
 		return nil
 	})
 	flags.StringVar(&o.json, "json", "", "`file` to write the report to as JSON")
-	flags.BoolVar(&o.keep, "keep", false, "keep the logs of scenarios that pass, too")
+	flags.BoolVar(&o.keep, "keep", false, "keep the logs of scenarios that pass, not only those of the others")
 	flags.Usage = func() {
-		fmt.Fprintln(errOut, "chaos breaks a running cluster and looks for loss and repeats. Flags:")
+		fmt.Fprintln(errOut, "chaos breaks a running cluster on purpose and checks whether events are lost or repeated.\n\nFlags:")
 		flags.PrintDefaults()
-		fmt.Fprintln(errOut, "Scenarios:")
+		fmt.Fprintln(errOut, "\nScenarios:")
 		for _, s := range scenarios() {
 			fmt.Fprintf(errOut, "  %-19s %s\n", s.name, s.about)
 		}
@@ -91,22 +92,22 @@ func parse(args []string, errOut io.Writer) (options, error) {
 	case flags.NArg() > 0:
 		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	case o.seconds < 2 || o.seconds > 3600:
-		return o, errors.New("-seconds takes 2 to 3600")
+		return o, errors.New("-seconds must be from 2 to 3600")
 	case o.settle < quietFor || o.settle > 10*time.Minute:
-		return o, fmt.Errorf("-settle takes %v to 10m", quietFor)
+		return o, fmt.Errorf("-settle must be from %v to 10m", quietFor)
 	case o.replicas < 2 || o.replicas > 10:
-		return o, errors.New("-replicas takes 2 to 10")
+		return o, errors.New("-replicas must be from 2 to 10")
 	case o.clients < 8 || o.clients > 500:
-		return o, errors.New("-clients takes 8 to 500")
+		return o, errors.New("-clients must be from 8 to 500")
 	case o.rate < 1 || o.rate > 5000:
-		return o, errors.New("-rate takes 1 to 5000")
+		return o, errors.New("-rate must be from 1 to 5000")
 	case o.rate*o.seconds > 2*historySize:
-		return o, fmt.Errorf("-rate times -seconds must not exceed %d: histories would be trimmed", 2*historySize)
+		return o, fmt.Errorf("-rate times -seconds must not be more than %d: otherwise histories would be trimmed", 2*historySize)
 	}
 	return o, nil
 }
 
-// command is the program: it returns the exit code.
+// command is the program. It returns the exit code.
 func command(ctx context.Context, args []string, out, errOut io.Writer) int {
 	o, err := parse(args, errOut)
 	if errors.Is(err, flag.ErrHelp) {
@@ -143,6 +144,7 @@ func command(ctx context.Context, args []string, out, errOut io.Writer) int {
 	return exitCode(results)
 }
 
+// exitCode returns the exit code of the whole command.
 func exitCode(results []result) int {
 	code := exitPassed
 	for _, r := range results {
@@ -168,7 +170,7 @@ func check(ctx context.Context, chosen []scenario, o options) ([]result, error) 
 	if err != nil {
 		return nil, err
 	}
-	defer os.Remove(dir) // succeeds only if nothing was kept
+	defer os.Remove(dir) // fails, as it should, if the folder of a scenario was kept
 	binary, err := filepath.Abs(o.gateway)
 	if err != nil {
 		return nil, err
@@ -195,7 +197,7 @@ func check(ctx context.Context, chosen []scenario, o options) ([]result, error) 
 	return results, nil
 }
 
-// runAndJudge runs one scenario in a folder of its own, which stays if there is something to look into.
+// runAndJudge runs one scenario in a folder of its own. The folder is removed if the scenario passes.
 func runAndJudge(ctx context.Context, s scenario, o options, gateway, dir string) result {
 	out := result{Scenario: s.name, Seconds: o.seconds, Seed: o.seed, Verdict: passes}
 	if err := os.Mkdir(dir, 0o755); err != nil {

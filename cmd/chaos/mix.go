@@ -6,30 +6,29 @@ import (
 	"time"
 )
 
-// mix runs faults at the same time, but leaves at least one replica alone at any time and does one thing at a time to
-// Redis.
+// mix runs several faults at the same time. At any time at least one replica has no fault, and Redis has at most one.
 type mix struct {
 	*run
 	wg        sync.WaitGroup
-	redisBusy sync.Mutex // held while something is done to Redis
+	redisBusy sync.Mutex // held during a fault of Redis
 
 	mu     sync.Mutex
-	busy   map[*replica]bool // something is done to it; guarded by mu
-	failed error             // the first set-up error; guarded by mu
+	busy   map[*replica]bool // the replicas that have a fault; guarded by mu
+	failed error             // why the run cannot go on, the first reason; guarded by mu
 }
 
 // everything runs a mix until the load is over.
 func everything(ctx context.Context, r *run) error {
 	m := &mix{run: r, busy: map[*replica]bool{}}
-	for r.wait(ctx, r.between(r.whole()/100, r.whole()/20)) {
-		m.start(ctx, r.draw(12), r.between(r.whole()/40, r.whole()/6), r.draw(2) == 0)
+	for r.wait(ctx, r.between(r.loadTime()/100, r.loadTime()/20)) {
+		m.start(ctx, r.draw(12), r.between(r.loadTime()/40, r.loadTime()/6), r.draw(2) == 0)
 	}
 	m.wg.Wait()
 	return m.failed
 }
 
-// start begins one fault, unless what it is for is busy. Everything about it has been drawn by now: what is drawn next
-// must not depend on how long it takes.
+// start begins one fault, unless the replica or Redis that it is for has a fault already. The caller has drawn
+// everything that is random about it: what is drawn next must not depend on how long a fault takes.
 func (m *mix) start(ctx context.Context, kind int, d time.Duration, coin bool) {
 	switch kind {
 	case 0:
@@ -62,6 +61,7 @@ func (m *mix) start(ctx context.Context, kind int, d time.Duration, coin bool) {
 	}
 }
 
+// onReplica begins a fault of a random replica. It does nothing if that replica has a fault, or if all others have.
 func (m *mix) onReplica(f func(*replica)) {
 	members := m.members()
 	rep := members[m.draw(len(members))]
@@ -79,6 +79,7 @@ func (m *mix) onReplica(f func(*replica)) {
 	})
 }
 
+// onRedis begins a fault of Redis. It does nothing if Redis has one.
 func (m *mix) onRedis(f func() error) {
 	if !m.redisBusy.TryLock() {
 		return

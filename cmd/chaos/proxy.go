@@ -7,36 +7,36 @@ import (
 	"time"
 )
 
-// Moods of a proxy.
+// Conditions of the network that a proxy plays.
 const (
-	pass    mood = iota
-	lag          // bytes come late
-	freeze       // nothing moves; bytes wait and move on afterwards, like a network that comes back
-	swallow      // bytes vanish; a connection that lost some stays dead, silently, whatever the mood is later
+	pass    condition = iota // everything works
+	lag                      // bytes come late
+	freeze                   // no byte moves; all arrive later, when the condition has changed
+	swallow                  // bytes are lost; a connection that has lost some stays open and silent for good
 )
 
-type mood int
+type condition int
 
-// lagTime is how late bytes come, and for how long a chunk holds up the next one.
+// lagTime is how late bytes come. Each chunk waits for so long, and the next one waits behind it.
 const lagTime = 150 * time.Millisecond
 
-// proxy stands between one replica and Redis and breaks the network there.
+// proxy is a TCP proxy between one replica and Redis. It plays a broken network. It is safe for concurrent use.
 type proxy struct {
 	listener net.Listener
 	target   string
 
-	mu      sync.Mutex
-	changed *sync.Cond         // on mu; the mood or closed changed
-	mood    mood               // guarded by mu
-	links   map[*link]struct{} // guarded by mu
-	closed  bool               // guarded by mu
-	wg      sync.WaitGroup
+	mu        sync.Mutex
+	changed   *sync.Cond         // on mu; the condition or closed changed
+	condition condition          // guarded by mu
+	links     map[*link]struct{} // guarded by mu
+	closed    bool               // guarded by mu
+	wg        sync.WaitGroup
 }
 
 // link is one connection through the proxy.
 type link struct {
 	near, far net.Conn
-	poisoned  bool // bytes were swallowed; guarded by proxy.mu
+	lostBytes bool // so it delivers nothing any more; guarded by proxy.mu
 }
 
 func (l *link) close() {
@@ -92,14 +92,14 @@ func (p *proxy) serve(near net.Conn) {
 	p.mu.Unlock()
 }
 
-// pump moves bytes one way. What arrived before an end is delivered before the end is: the proxy must not lose what
-// a network would not.
+// pump moves bytes in one direction until the connection ends. What arrived before the end is delivered before the end:
+// the proxy must not lose what a network would not lose.
 func (p *proxy) pump(l *link, to, from net.Conn) {
 	buffer := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buffer)
 		if n > 0 && !p.admit(l) {
-			n = 0 // swallowed
+			n = 0 // these bytes are lost
 		}
 		if n > 0 {
 			if _, err := to.Write(buffer[:n]); err != nil {
@@ -108,7 +108,7 @@ func (p *proxy) pump(l *link, to, from net.Conn) {
 			}
 		}
 		if err != nil {
-			p.hold() // the end is news too: a broken network does not bring it
+			p.hold() // a broken network does not deliver the end either
 			if tcp, ok := to.(*net.TCPConn); ok && err == io.EOF {
 				_ = tcp.CloseWrite()
 			} else {
@@ -119,43 +119,43 @@ func (p *proxy) pump(l *link, to, from net.Conn) {
 	}
 }
 
-// admit waits as long as the mood says and reports whether a chunk may go on.
+// admit waits as long as the condition demands. It reports whether a chunk is delivered or lost.
 func (p *proxy) admit(l *link) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.mood == lag {
+	if p.condition == lag {
 		p.mu.Unlock()
 		time.Sleep(lagTime)
 		p.mu.Lock()
 	}
-	for p.mood == freeze && !p.closed {
+	for p.condition == freeze && !p.closed {
 		p.changed.Wait()
 	}
-	if p.mood == swallow {
-		l.poisoned = true
+	if p.condition == swallow {
+		l.lostBytes = true
 	}
-	return !l.poisoned
+	return !l.lostBytes
 }
 
-// hold waits until the network brings something again.
+// hold waits until the network delivers again.
 func (p *proxy) hold() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for (p.mood == freeze || p.mood == swallow) && !p.closed {
+	for (p.condition == freeze || p.condition == swallow) && !p.closed {
 		p.changed.Wait()
 	}
 }
 
-// set changes the mood. Connections that lost bytes stay as they are, open and dead, as behind a firewall that has
-// forgotten them: who waits for such a connection to end waits for ever. New ones work.
-func (p *proxy) set(m mood) {
+// set changes the condition. Connections that have lost bytes stay open and silent, as behind a firewall that has
+// forgotten them: nobody will ever see them end. New connections work.
+func (p *proxy) set(m condition) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.mood = m
+	p.condition = m
 	p.changed.Broadcast()
 }
 
-// cut breaks all connections and returns how many there were.
+// cut closes all connections and returns how many there were.
 func (p *proxy) cut() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -165,9 +165,10 @@ func (p *proxy) cut() int {
 	return len(p.links)
 }
 
+// close ends the proxy and waits for its goroutines.
 func (p *proxy) close() {
 	p.mu.Lock()
-	p.closed, p.mood = true, pass
+	p.closed, p.condition = true, pass
 	for l := range p.links {
 		l.close()
 	}

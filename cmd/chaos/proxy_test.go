@@ -12,7 +12,7 @@ import (
 	"sluice/cmd/internal/rig"
 )
 
-// echo is a server that sends back what it gets.
+// echo starts a server that sends back what it receives, and returns its address.
 func echo(t *testing.T) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -86,11 +86,11 @@ func TestAConnectionThatLostBytesStaysDeadInSilence(t *testing.T) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		for l := range p.links {
-			if l.poisoned {
+			if l.lostBytes {
 				return nil
 			}
 		}
-		return errors.New("nothing was swallowed yet")
+		return errors.New("no bytes are lost yet")
 	})
 	if err != nil {
 		t.Fatal(err)

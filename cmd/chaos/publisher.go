@@ -16,7 +16,7 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// ledger is what the publishers know about their publishes.
+// ledger collects what the publishers know about their publishes. It is safe for concurrent use.
 type ledger struct {
 	mu        sync.Mutex
 	publishes []publish // guarded by mu
@@ -34,18 +34,18 @@ func (l *ledger) all() []publish {
 	return append([]publish(nil), l.publishes...)
 }
 
-// sender gives one publish away and fills in what came of it. It returns when that is known or cannot be.
+// sender sends one publish and fills in its outcome. It returns when the outcome is known, or when it will never be.
 type sender interface {
 	send(ctx context.Context, p *publish)
 }
 
-// publisher sends numbered payloads to one channel, one after the other.
+// publisher sends numbered payloads to one channel. It sends a payload only after the answer to the one before.
 type publisher struct {
 	name    string
 	channel string
 	sender  sender
 	raw     bool
-	every   time.Duration
+	every   time.Duration // between two payloads
 	padding string
 	limit   int // payloads at most; 0: no limit
 	ledger  *ledger
@@ -53,11 +53,11 @@ type publisher struct {
 }
 
 const (
-	twiceEvery = 10 // payloads, one is published a second time, byte for byte
-	noteEvery  = 5  // POSTs, one has a type
+	twiceEvery = 10 // one in so many payloads is published a second time, byte for byte
+	noteEvery  = 5  // one in so many POSTs has a type
 )
 
-// run publishes until it is told to stop; the publish under way is finished then. ctx ends it at once.
+// run publishes until stop is closed, and finishes the publish under way. The end of ctx ends it at once.
 func (p *publisher) run(ctx context.Context, stop <-chan struct{}) {
 	tick := time.NewTicker(p.every)
 	defer tick.Stop()
@@ -92,10 +92,10 @@ func (p *publisher) one(ctx context.Context, n int) publish {
 	return out
 }
 
-// notifications is the one typed channel that is used as a check beside the general ones.
+// notifications is the channel with a form of its own that is checked beside the general channels.
 const notifications = "notifications"
 
-// payload is JSON with what is easily broken on the way; every fourth raw message is plain text with line breaks.
+// payload is JSON with what an encoder may easily damage. Every fourth raw message is plain text with line breaks.
 func (p *publisher) payload(token string, n int) string {
 	if p.raw && n%4 == 0 {
 		text, _ := json.Marshal(token + " plain text,\r\ntwo lines\u2028three: \"\\ äöü 漢字\n" + p.padding)
@@ -108,23 +108,23 @@ func (p *publisher) payload(token string, n int) string {
 	return compact(body)
 }
 
-// poster publishes by POST. It repeats a publish with its key until the gateway answers, on one target
-// after the other, like a careful worker.
+// poster publishes by POST. Like a careful worker it repeats a publish, with the same Idempotency-Key, on one target after
+// the other until the gateway answers.
 type poster struct {
-	targets *targets
-	turn    int
-	run     string // makes keys of different runs differ
-	serial  int
-	name    string
-	http    *http.Client
-	now     func() time.Duration
-	odd     func(what string) // reports an answer no publisher should get
+	targets    *targets
+	turn       int
+	run        string // part of the keys: those of different runs must differ
+	serial     int
+	name       string
+	http       *http.Client
+	now        func() time.Duration
+	unexpected func(what string) // is called with an answer that a publisher must never get
 }
 
 const (
-	postTimeout = time.Second
-	postGiveUp  = 30 * time.Second
-	postPause   = 100 * time.Millisecond
+	postTimeout = time.Second            // of one attempt
+	postGiveUp  = 30 * time.Second       // of all attempts of one publish
+	postPause   = 100 * time.Millisecond // between two attempts
 )
 
 func (s *poster) send(ctx context.Context, p *publish) {
@@ -140,14 +140,15 @@ func (s *poster) send(ctx context.Context, p *publish) {
 	s.repeat(ctx, http.MethodPost, path, key, body, func(began time.Duration, answer []byte) {
 		var created struct{ ID string }
 		if json.Unmarshal(answer, &created) != nil || created.ID == "" {
-			s.odd(fmt.Sprintf("POST %s: 2xx without an id: %.100s", path, answer))
+			s.unexpected(fmt.Sprintf("POST %s: 2xx without an id: %.100s", path, answer))
 			return
 		}
 		p.Last, p.Answered, p.Outcome, p.ID = began, s.now(), acknowledged, created.ID
 	})
 }
 
-// repeat makes a call until it is answered 2xx, or gives up. It reports success through done.
+// repeat makes a call again and again until it is answered 2xx, and then calls done with the start of the last attempt
+// and the answer. It gives up after postGiveUp, or when the answer is a refusal that no repetition would change.
 func (s *poster) repeat(ctx context.Context, method, path, key string, body any, done func(time.Duration, []byte)) {
 	ctx, cancel := context.WithTimeout(ctx, postGiveUp)
 	defer cancel()
@@ -160,7 +161,7 @@ func (s *poster) repeat(ctx context.Context, method, path, key string, body any,
 			done(began, answer)
 			return
 		case status >= 400 && status < 500 && status != http.StatusConflict && status != http.StatusTooManyRequests:
-			s.odd(fmt.Sprintf("%s %s: %d %.200s", method, path, status, answer))
+			s.unexpected(fmt.Sprintf("%s %s: %d %.200s", method, path, status, answer))
 			return
 		}
 		select {
@@ -170,7 +171,7 @@ func (s *poster) repeat(ctx context.Context, method, path, key string, body any,
 	}
 }
 
-// attempt makes a call once; status 0 means no answer.
+// attempt makes a call once. Status 0 means that there was no answer.
 func (s *poster) attempt(ctx context.Context, method, path, key string, body []byte) (status int, answer []byte) {
 	request, err := http.NewRequestWithContext(ctx, method, s.targets.pick(s.turn)+path, bytes.NewReader(body))
 	s.turn++
@@ -191,7 +192,7 @@ func (s *poster) attempt(ctx context.Context, method, path, key string, body []b
 	return response.StatusCode, answer
 }
 
-// rawSender publishes by PUBLISH, once: a PUBLISH has no key, so it must not be repeated.
+// rawSender publishes by PUBLISH. It never repeats one: without an Idempotency-Key the repetition would be another event.
 type rawSender struct {
 	redis *redis.Client
 	now   func() time.Duration
@@ -202,16 +203,16 @@ func (s *rawSender) send(ctx context.Context, p *publish) {
 	if p.Channel == notifications {
 		message = `{"type":"info","title":"chaos","message":"` + p.Token + `"}`
 	} else if text := ""; json.Unmarshal([]byte(p.Body), &text) == nil {
-		message = text // plain text: what arrives is its JSON string
+		message = text // plain text, which the gateway delivers as a JSON string
 	}
 	p.Last = p.First
 	receivers, err := s.redis.Publish(ctx, p.Channel, message).Result()
 	var dial *net.OpError
 	var said redis.Error
 	switch {
-	case errors.As(err, &dial) && dial.Op == "dial", errors.As(err, &said): // not sent, or Redis said no
+	case errors.As(err, &dial) && dial.Op == "dial", errors.As(err, &said): // it was not sent, or Redis refused it
 		p.Outcome, p.Answered = refused, s.now()
-	case err != nil: // perhaps taken, perhaps not
+	case err != nil: // nobody knows whether Redis got it: unanswered
 	case receivers == 0:
 		p.Outcome, p.Answered = refused, s.now()
 	default:
@@ -219,7 +220,7 @@ func (s *rawSender) send(ctx context.Context, p *publish) {
 	}
 }
 
-// newRedis makes a client that sends every command at most once and gives up quickly.
+// newRedis returns a client that sends every command at most once and gives up quickly.
 func newRedis(addr string) *redis.Client {
 	return redis.NewClient(&redis.Options{
 		Addr: addr, MaxRetries: -1, DialerRetries: 1, PoolSize: 16,
@@ -245,12 +246,12 @@ func (t *taskWorker) begin(ctx context.Context) error {
 			}
 		})
 	if t.id == "" {
-		return fmt.Errorf("no task could be created")
+		return errors.New("no task could be created")
 	}
 	return nil
 }
 
-// run reports a little more progress at intervals until it is told to stop; the rest comes with finish.
+// run reports one percent more at each interval until stop is closed. finish reports the rest.
 func (t *taskWorker) run(ctx context.Context, stop <-chan struct{}, every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -264,8 +265,10 @@ func (t *taskWorker) run(ctx context.Context, stop <-chan struct{}, every time.D
 	}
 }
 
+// finish reports that the task is completed.
 func (t *taskWorker) finish(ctx context.Context) { t.report(ctx, 100, "completed") }
 
+// report repeats one report until the gateway answers, with a key of its own.
 func (t *taskWorker) report(ctx context.Context, percent int, status string) {
 	key := fmt.Sprintf("%s-task-%d", t.poster.run, percent)
 	t.poster.repeat(ctx, http.MethodPut, "/api/tasks/"+t.id+"/progress", key,

@@ -7,28 +7,28 @@ import (
 	"time"
 )
 
-// A record is everything that was seen from the outside during one scenario: the judge's only input.
-// All times are counted from the start of the scenario.
+// A record is everything that was seen from the outside during one scenario. It is the only input of the judge. All times
+// are counted from the start of the scenario.
 type record struct {
 	Rules     rules
 	Publishes []publish
 	Clients   []clientRecord
 	Tasks     []taskRecord
-	Log       map[string][]stored // by channel, oldest first: the history, or all the witness saw if Rules.Trim is set
-	Kept      map[string][]stored // the history at the end, if Rules.Trim is set
+	Log       map[string][]stored // by channel, oldest first: the history, or what the witness saw if Rules.Trim is set
+	Kept      map[string][]stored // by channel, oldest first: the history at the end, if Rules.Trim is set
 	Views     []view
 	Windows   []window
 	Losses    []span
 	Faults    []fault
-	Wrong     []violation // what the schedule itself noticed, such as a wrong exit code
+	Wrong     []violation // what the schedule itself noticed, for example a wrong exit code
 }
 
 // rules say what a scenario allows beyond the general promise.
 type rules struct {
 	Trim     int  // events kept per general channel; 0: nothing is ever trimmed
-	RawOrder bool // raw messages must keep their publisher's order too
+	RawOrder bool // the raw messages of a publisher must be stored in its order, too
 
-	// The faults are expected to have bitten at least this often; otherwise the run proves nothing.
+	// The least that must have happened. With less the run proves nothing.
 	MinFaults     int
 	MinReconnects int
 	MinGaps       int
@@ -36,27 +36,28 @@ type rules struct {
 
 // Outcomes of a publish.
 const (
-	unanswered   outcome = iota // nobody knows whether it was taken in
-	acknowledged                // POST 2xx, or raw PUBLISH with a receiver
-	refused                     // certainly not taken in: Redis counted 0 receivers
+	unanswered   outcome = iota // nobody knows whether it was stored
+	acknowledged                // a POST was answered 2xx, or a raw PUBLISH had a receiver
+	refused                     // it is certainly not stored: Redis counted 0 receivers, or answered with an error
 )
 
 type outcome int
 
-// publish is one payload given to the gateway or to Redis once. Repeating a POST with its key is the same publish.
+// publish is one payload that was given to the gateway or to Redis once. The repetition of a POST with its
+// Idempotency-Key is the same publish.
 type publish struct {
 	Publisher string
 	Channel   string
 	Token     string
 	Raw       bool
 	Type      string
-	Body      string // the data as compact JSON; empty: only the token is compared
-	First     time.Duration
+	Body      string        // the data as compact JSON; empty: only the token is compared
+	First     time.Duration // start of the first attempt
 	Last      time.Duration // start of the attempt that was answered
 	Answered  time.Duration // zero if unanswered
 	Outcome   outcome
-	Receivers int64  // raw only
-	ID        string // POST only
+	Receivers int64  // that Redis counted, for a raw publish
+	ID        string // from the answer to a POST
 }
 
 // stored is one event of a channel's history.
@@ -77,7 +78,7 @@ type view struct {
 const (
 	gotEvent itemKind = iota
 	gotGap
-	gotCut // the client broke its own connection, or stopped stalling: the schedule's doing
+	gotCut // the client was disconnected, or began to read again: the schedule did that
 )
 
 type itemKind int
@@ -91,7 +92,7 @@ type item struct {
 	Type    string
 	Data    string // compact JSON
 	Reason  string // of a gap
-	Replica string // who served it
+	Replica string // that served the stream
 }
 
 // clientRecord is what one client saw.
@@ -99,19 +100,19 @@ type clientRecord struct {
 	Name       string
 	Channels   []string
 	Type       string        // the only type it asked for; empty: all
-	From       string        // the event id it asked to go on from, on its one channel; empty: from now on
-	Opened     time.Duration // the first stream with a position
-	Bound      bool          // false: it never saw one
+	From       string        // the event id that it asked to go on from, on its one channel; empty: none
+	Opened     time.Duration // when the first stream with a position was opened
+	Bound      bool          // it has seen a stream with a position, so the promise holds for it
 	Items      []item
-	Reconnects int // streams after the first
-	Died       string
+	Reconnects int    // streams after the first
+	Died       string // why it stopped for good; empty: it did not
 }
 
 // taskRecord is what one client of a progress stream saw.
 type taskRecord struct {
 	Name    string
 	States  []taskState
-	Stopped bool // 204 after the end, as the contract says
+	Stopped bool // it was answered 204 after the end, as promised
 	Died    string
 }
 
@@ -120,37 +121,37 @@ type taskState struct {
 	Status   string  `json:"status"`
 }
 
-// span is a stretch of time.
+// span is a span of time, both ends included.
 type span struct{ From, To time.Duration }
 
 func (s span) overlaps(from, to time.Duration) bool { return from <= s.To && to >= s.From }
 
-// window is a span in which Redis may have counted receivers that never got the message.
+// window is a span in which Redis may have counted so many receivers that never got the message.
 type window struct {
 	span
 	Receivers int64
 }
 
-// everyReceiver is the size of a window that may cost all receivers.
+// everyReceiver is the size of a window in which no receiver may have got the message.
 const everyReceiver = int64(1) << 32
 
-// fault is one thing the schedule did, from its beginning until it was undone. Bites counts what it hit.
+// fault is one thing that the schedule did, from its beginning until it was undone.
 type fault struct {
 	span
-	Name  string
-	Bites int
+	Name string
+	Hits int // how many connections, processes or clients it hit
 }
 
 var tokenPattern = regexp.MustCompile(`chaos/[\w-]+/[\w:.-]+/\d+`)
 
-// tokenOf finds the token in an event's data, whatever the gateway wrapped around it.
+// tokenOf finds the token in an event's data, whatever the gateway has put around it.
 func tokenOf(data string) string { return tokenPattern.FindString(data) }
 
-// compact brings JSON to one form in which equal values are equal strings.
+// compact brings JSON into one form, in which equal values are equal strings. Other text it returns unchanged.
 func compact(data []byte) string {
 	var v any
 	decoder := json.NewDecoder(bytes.NewReader(data))
-	decoder.UseNumber() // a float64 would hide a gateway that rounds
+	decoder.UseNumber() // with float64 a gateway that rounds numbers would not be noticed
 	if decoder.Decode(&v) != nil {
 		return string(data)
 	}

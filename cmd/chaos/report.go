@@ -13,7 +13,7 @@ type result struct {
 	Scenario string  `json:"scenario"`
 	Seconds  float64 `json:"seconds"`
 	Seed     uint64  `json:"seed"`
-	Verdict  string  `json:"verdict"` // pass, violated, skipped or error
+	Verdict  string  `json:"verdict"` // one of the verdicts below
 	Why      string  `json:"why,omitempty"`
 	Logs     string  `json:"logs,omitempty"`
 	verdict
@@ -23,8 +23,8 @@ type result struct {
 const (
 	passes   = "pass"
 	violated = "VIOLATED"
-	leftOut  = "skipped"
-	failed   = "ERROR"
+	leftOut  = "skipped" // a program is not installed
+	failed   = "ERROR"   // the run could not be set up
 )
 
 // table writes the results as a table, a row for each scenario.
@@ -53,7 +53,7 @@ func table(w io.Writer, results []result) error {
 	return t.Write(w)
 }
 
-// evidence writes what is behind each verdict that is not a pass.
+// evidence writes the reasons of each verdict that is not a pass.
 func evidence(w io.Writer, results []result) {
 	for _, r := range results {
 		if r.Verdict == passes {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -23,7 +24,7 @@ type run struct {
 	deadline time.Time // when the load ends
 	channels []string
 
-	perReplica int64 // receivers of a PUBLISH that are one replica
+	perReplica int64 // how many receivers of a PUBLISH one replica counts for
 
 	ledger  ledger
 	clients []*client
@@ -36,12 +37,15 @@ type run struct {
 	wrong   []violation // guarded by mu
 }
 
+// now returns the time since the scenario began.
 func (r *run) now() time.Duration { return time.Since(r.began) }
 
-// whole is how long the load lasts.
-func (r *run) whole() time.Duration { return time.Duration(r.options.seconds * float64(time.Second)) }
+// loadTime is how long the load lasts.
+func (r *run) loadTime() time.Duration {
+	return time.Duration(r.options.seconds * float64(time.Second))
+}
 
-// wait lets time pass and reports whether there is load left to break things under.
+// wait waits for d, or until the load ends. It reports whether the load goes on.
 func (r *run) wait(ctx context.Context, d time.Duration) bool {
 	left := time.Until(r.deadline)
 	select {
@@ -52,37 +56,37 @@ func (r *run) wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// did records a fault that has been undone. What it means for Redis' counts of receivers comes with it.
-func (r *run) did(name string, from, to time.Duration, bites int) {
+// recordFault records a fault that has been undone.
+func (r *run) recordFault(name string, from, to time.Duration, hits int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.faults = append(r.faults, fault{span{from, to}, name, bites})
-	r.options.progress("%s: %s at %.1f s for %.1f s (%d hit)",
-		r.scenario.name, name, from.Seconds(), (to - from).Seconds(), bites)
+	r.faults = append(r.faults, fault{span{from, to}, name, hits})
+	r.options.progress("%s: %s at %.1f s for %.1f s (hit %d)",
+		r.scenario.name, name, from.Seconds(), (to - from).Seconds(), hits)
 }
 
-// mayCost declares that receivers may have been cut off within a span.
+// mayCost declares a window: so many receivers may have been cut off in this span.
 func (r *run) mayCost(from, to time.Duration, receivers int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.windows = append(r.windows, window{span{from, to}, receivers})
 }
 
-// redisLost declares that writes of a span may be gone.
+// redisLost declares that Redis may have lost the writes of a span.
 func (r *run) redisLost(from, to time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.losses = append(r.losses, span{from, to})
 }
 
-// blame records what the schedule itself saw going wrong.
+// blame records something wrong that the schedule itself has noticed.
 func (r *run) blame(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.wrong = append(r.wrong, violation{Kind: process, At: r.now(), Detail: fmt.Sprintf(format, args...)})
 }
 
-// channelNames are the general channels of every scenario.
+// channelNames returns the general channels of every scenario.
 func channelNames() []string { return []string{"chaos.a", "chaos.b", "chaos:c", "chaos-d"} }
 
 // runScenario does everything up to the verdict. It returns an error if there can be none.
@@ -96,8 +100,8 @@ func runScenario(ctx context.Context, s scenario, o options, gateway, dir string
 		},
 	}
 	defer r.close()
-	r.plan.settings = slices.Concat(o.settings, r.plan.settings) // the scenario's own win
-	if s.trims {                                                 // a tenth of the load is kept, about
+	r.plan.settings = slices.Concat(o.settings, r.plan.settings) // of two values the last one counts
+	if s.trims {                                                 // about a tenth of the events is kept
 		r.rules.Trim = max(20, int(o.rate*o.seconds/10)/len(r.channels))
 		r.plan.settings = append(r.plan.settings, fmt.Sprintf("GATEWAY_HISTORY_SIZE=%d", r.rules.Trim))
 	}
@@ -115,7 +119,8 @@ func runScenario(ctx context.Context, s scenario, o options, gateway, dir string
 	return r.collect(ctx, seen)
 }
 
-// countReceivers finds out how many receivers Redis counts for each replica, which is the gateway's own business.
+// countReceivers asks Redis how many receivers it counts for each replica: how many connections a replica subscribes
+// with is its own affair.
 func (r *run) countReceivers(ctx context.Context) error {
 	subscribers, err := r.admin.PubSubNumSub(ctx, r.channels[0]).Result()
 	if err != nil {
@@ -125,7 +130,8 @@ func (r *run) countReceivers(ctx context.Context) error {
 	return nil
 }
 
-// load starts clients and publishers, lets the schedule loose and waits until everything is quiet again.
+// load starts clients and publishers, runs the schedule, and waits until everything is quiet again. It returns the
+// witness, if there is one.
 func (r *run) load(ctx context.Context) (*witness, error) {
 	var reading, writing sync.WaitGroup
 	readCtx, stopReading := context.WithCancel(ctx)
@@ -144,7 +150,7 @@ func (r *run) load(ctx context.Context) (*witness, error) {
 	}
 	r.allBound(ctx, early)
 
-	r.deadline = time.Now().Add(r.whole())
+	r.deadline = time.Now().Add(r.loadTime())
 	writeCtx, stopWriting := context.WithCancel(ctx)
 	defer writing.Wait()
 	defer stopWriting()
@@ -152,13 +158,13 @@ func (r *run) load(ctx context.Context) (*witness, error) {
 		writing.Go(func() { p.run(ctx, writeCtx.Done()) })
 	}
 	if worker != nil {
-		writing.Go(func() { worker.run(ctx, writeCtx.Done(), r.whole()/20) })
+		writing.Go(func() { worker.run(ctx, writeCtx.Done(), r.loadTime()/20) })
 	}
 	for _, c := range r.clients[len(r.clients)-late:] {
-		pause := r.between(r.whole()/5, r.whole()*4/5)
+		pause := r.between(r.loadTime()/5, r.loadTime()*4/5)
 		reading.Go(func() {
 			r.wait(readCtx, pause)
-			r.follow(c)
+			r.goOnFrom(c)
 			c.run(readCtx)
 		})
 	}
@@ -166,7 +172,7 @@ func (r *run) load(ctx context.Context) (*witness, error) {
 	if err := r.scenario.schedule(ctx, r); err != nil {
 		return nil, err
 	}
-	r.wait(ctx, time.Hour) // whatever is left of the load
+	r.wait(ctx, time.Hour) // to the end of the load
 	if err := r.allReady(ctx, startLimit); err != nil {
 		r.blame("not ready after the faults were over: %v", err)
 	}
@@ -176,10 +182,10 @@ func (r *run) load(ctx context.Context) (*witness, error) {
 	if worker != nil {
 		worker.finish(ctx)
 	}
-	return seen, r.settle(ctx, r.lastWords(ctx))
+	return seen, r.settle(ctx, r.publishLast(ctx))
 }
 
-// allBound waits until clients have seen a stream. One that never does is the judge's business.
+// allBound waits until clients have seen a stream with a position. The judge finds those that never do.
 func (r *run) allBound(ctx context.Context, clients []*client) {
 	_ = rig.Until(ctx, startLimit, func(context.Context) error {
 		for _, c := range clients {
@@ -204,9 +210,10 @@ func (r *run) watch(ctx context.Context, wg *sync.WaitGroup) *witness {
 	return w
 }
 
-// lastWords publishes one more event per channel, so that a client that missed the end of the load has something
-// behind the hole. It returns their ids: nothing of their type comes later.
-func (r *run) lastWords(ctx context.Context) map[string]string {
+// publishLast publishes one more event to each channel: a client that missed the end of the load sees the hole only when
+// something comes behind it. It returns the ids. These events have a type, so they are also the last ones for clients
+// that asked for one type.
+func (r *run) publishLast(ctx context.Context) map[string]string {
 	ids := map[string]string{}
 	for _, channel := range append([]string{notifications}, r.channels...) {
 		p := &publisher{name: "last", channel: channel, ledger: &r.ledger, now: r.now}
@@ -216,10 +223,12 @@ func (r *run) lastWords(ctx context.Context) map[string]string {
 	return ids
 }
 
-// quietFor is longer than a newcomer holds its first raw messages back.
+// quietFor is for how long nothing new must be stored. It is longer than a replica that has just subscribed waits before
+// it stores its first raw messages.
 const quietFor = 2500 * time.Millisecond
 
-// settle waits until the history stands still and everyone has the newest event, or the limit is over.
+// settle waits until nothing new is stored and every client has the newest events, or until the time for that is over.
+// notes are the ids that publishLast has returned.
 func (r *run) settle(ctx context.Context, notes map[string]string) error {
 	last, since := map[string]string{}, time.Now()
 	err := rig.Until(ctx, r.options.settle, func(ctx context.Context) error {
@@ -238,7 +247,7 @@ func (r *run) settle(ctx context.Context, notes map[string]string) error {
 		}
 		last = newest
 		if time.Since(since) < quietFor {
-			return fmt.Errorf("events are still being stored")
+			return errors.New("events are still being stored")
 		}
 		for _, c := range slices.Concat(r.clients, r.tasks) {
 			want := newest
@@ -260,7 +269,7 @@ func (r *run) settle(ctx context.Context, notes map[string]string) error {
 	return nil
 }
 
-// collect reads what is stored and puts the record together. Clients and publishers have stopped.
+// collect reads what is stored and makes the record. Clients and publishers must have stopped.
 func (r *run) collect(ctx context.Context, seen *witness) (record, error) {
 	out := record{
 		Rules: r.rules, Publishes: r.ledger.all(), Log: map[string][]stored{},
@@ -300,10 +309,11 @@ func (r *run) collect(ctx context.Context, seen *witness) (record, error) {
 	return out, nil
 }
 
+// newPoster returns a publisher by POST whose keys no other publisher and no other run has.
 func (r *run) newPoster(name string) *poster {
 	return &poster{
 		targets: r.targets, run: fmt.Sprintf("%s-%d-%d", r.scenario.name, r.options.seed, r.began.UnixNano()), name: name,
-		turn: int(hash(name) % 100), now: r.now, odd: func(what string) { r.blame("%s", what) },
+		turn: int(hash(name) % 100), now: r.now, unexpected: func(what string) { r.blame("%s", what) },
 		http: &http.Client{Timeout: postTimeout, Transport: &http.Transport{IdleConnTimeout: 5 * time.Second}},
 	}
 }

@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// scenario is one named fault schedule with the cluster and the rules that belong to it.
+// scenario is one named schedule of faults with the cluster and the rules that belong to it.
 //
-// A schedule returns when the load is over; everything it broke works again then. An error means that the
-// run could not be carried out, not that the gateway failed: that is the judge's word.
+// The schedule returns when the load is over and everything that it broke works again. Its error means that the run could
+// not be carried out. Whether the gateway has failed is for the judge to say.
 type scenario struct {
 	name     string
 	about    string
@@ -30,11 +30,11 @@ func scenarios() []scenario {
 			rules: rules{RawOrder: true, MinReconnects: 1}, schedule: nothing,
 		},
 		{
-			name: "replica-kill", about: "replicas die by SIGKILL and come back",
+			name: "replica-kill", about: "replicas are killed (SIGKILL) and start again",
 			rules: rules{MinFaults: 1, MinReconnects: 1}, schedule: replicaKill,
 		},
 		{
-			name: "replica-pause", about: "a replica stands still for 20 s (SIGSTOP) and goes on",
+			name: "replica-pause", about: "a replica is paused for up to 20 s (SIGSTOP) and goes on",
 			rules: rules{MinFaults: 1}, schedule: replicaPause,
 		},
 		{
@@ -42,27 +42,27 @@ func scenarios() []scenario {
 			rules: rules{MinFaults: 1, MinReconnects: 1}, schedule: rollingRestart,
 		},
 		{
-			name: "redis-restart", about: "Redis with appendfsync always is killed or ended, and comes back",
+			name: "redis-restart", about: "Redis with appendfsync always is killed or terminated, and starts again",
 			plan: plan{persist: everyTime}, rules: rules{MinFaults: 1}, schedule: redisRestart,
 		},
 		{
-			name: "redis-everysec", about: "Redis with appendfsync everysec is killed and comes back, perhaps a little older",
+			name: "redis-everysec", about: "Redis with appendfsync everysec is killed and starts again, perhaps without its last writes",
 			plan: plan{persist: everySec}, loses: true, rules: rules{MinFaults: 1}, schedule: redisEverySec,
 		},
 		{
-			name: "redis-restore", about: "Redis comes back from an older snapshot",
+			name: "redis-restore", about: "Redis is killed and starts again from an older snapshot",
 			loses: true, rules: rules{MinFaults: 1}, schedule: redisRestore,
 		},
 		{
-			name: "flushall", about: "Redis is emptied while everyone is connected",
+			name: "flushall", about: "Redis is emptied (FLUSHALL) while clients are connected",
 			loses: true, rules: rules{MinFaults: 1}, schedule: flushAll,
 		},
 		{
-			name: "redis-freeze", about: "Redis stands still for a while (SIGSTOP)",
+			name: "redis-freeze", about: "Redis is paused for a while (SIGSTOP)",
 			rules: rules{MinFaults: 1}, schedule: redisFreeze,
 		},
 		{
-			name: "redis-full", about: "Redis is out of memory for a while: it passes messages on but stores nothing",
+			name: "redis-full", about: "Redis is out of memory for a while: it delivers messages but stores nothing",
 			rules: rules{MinFaults: 1}, schedule: redisFull,
 		},
 		{
@@ -70,16 +70,16 @@ func scenarios() []scenario {
 			rules: rules{MinFaults: 3}, schedule: pubsubKill,
 		},
 		{
-			name: "black-hole", about: "bytes between a replica and Redis vanish, stand still or come late, or it is cut off",
+			name: "black-hole", about: "the network between a replica and Redis loses bytes, stops, is slow, or is cut",
 			plan: plan{proxied: true}, rules: rules{MinFaults: 1}, schedule: blackHole,
 		},
 		{
-			name: "slow-clients", about: "clients stop reading, are evicted, and resume",
+			name: "slow-clients", about: "clients stop reading, are disconnected by the gateway, and resume",
 			plan:  plan{settings: []string{"GATEWAY_FEED_BYTES=131072"}},
 			rules: rules{RawOrder: true, MinFaults: 1}, slow: true, padding: 8 << 10, schedule: nothing,
 		},
 		{
-			name: "herd", about: "all clients come back at once; only a few are admitted at a time",
+			name: "herd", about: "all clients reconnect at once; the gateway admits only a few at a time",
 			plan:  plan{settings: []string{"GATEWAY_ADMIT_RATE=5"}},
 			rules: rules{RawOrder: true, MinFaults: 1, MinReconnects: 24}, schedule: herd,
 		},
@@ -89,7 +89,7 @@ func scenarios() []scenario {
 			rules: rules{RawOrder: true, MinGaps: 1}, trims: true, padding: 2 << 10, schedule: nothing,
 		},
 		{
-			name: "nginx-reload", about: "clients come through nginx, which is reloaded again and again; a replica dies",
+			name: "nginx-reload", about: "clients connect through nginx, which is reloaded again and again; a replica is killed",
 			plan: plan{nginx: true}, rules: rules{MinFaults: 1, MinReconnects: 1}, schedule: nginxReload,
 		},
 		{
@@ -97,7 +97,7 @@ func scenarios() []scenario {
 			rules: rules{MinFaults: 1, MinReconnects: 1}, schedule: replicaJoin,
 		},
 		{
-			name: "everything-at-once", about: "a random mix of all faults after which Redis still has everything",
+			name: "everything-at-once", about: "a random mix of all faults after which Redis has lost nothing",
 			plan: plan{persist: everyTime, proxied: true}, rules: rules{MinFaults: 3, MinReconnects: 1}, schedule: everything,
 		},
 	}
@@ -117,7 +117,7 @@ func choose(names string) ([]scenario, error) {
 			for _, s := range all {
 				known = append(known, s.name)
 			}
-			return nil, fmt.Errorf("no scenario %q; there are: %s", name, strings.Join(known, ", "))
+			return nil, fmt.Errorf("unknown scenario %q; the scenarios are: %s", name, strings.Join(known, ", "))
 		}
 		out = append(out, all[i])
 	}

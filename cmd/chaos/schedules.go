@@ -6,26 +6,30 @@ import (
 	"time"
 )
 
+// A schedule breaks things until the load is over. Its durations are fractions of the load, so that each schedule breaks
+// about as much in a short run as in a long one.
+
+// nothing is the schedule without faults.
 func nothing(context.Context, *run) error { return nil }
 
 func replicaKill(ctx context.Context, r *run) error {
-	for r.wait(ctx, r.between(r.whole()/10, r.whole()/5)) {
+	for r.wait(ctx, r.between(r.loadTime()/10, r.loadTime()/5)) {
 		members := r.members()
-		r.killReplica(ctx, members[r.draw(len(members))], r.between(0, r.whole()/8))
+		r.killReplica(ctx, members[r.draw(len(members))], r.between(0, r.loadTime()/8))
 	}
 	return nil
 }
 
 func replicaPause(ctx context.Context, r *run) error {
-	for r.wait(ctx, r.whole()/20) {
+	for r.wait(ctx, r.loadTime()/20) {
 		members := r.members()
-		r.pauseReplica(ctx, members[r.draw(len(members))], min(20*time.Second, r.whole()*3/5))
+		r.pauseReplica(ctx, members[r.draw(len(members))], min(20*time.Second, r.loadTime()*3/5))
 	}
 	return nil
 }
 
 func rollingRestart(ctx context.Context, r *run) error {
-	for i := 0; r.wait(ctx, r.between(0, r.whole()/20)); i++ {
+	for i := 0; r.wait(ctx, r.between(0, r.loadTime()/20)); i++ {
 		rep := r.members()[i%len(r.members())]
 		r.endReplica(rep)
 		r.startAgain(ctx, rep)
@@ -34,21 +38,21 @@ func rollingRestart(ctx context.Context, r *run) error {
 }
 
 func redisRestart(ctx context.Context, r *run) error {
-	for i := r.draw(2); r.wait(ctx, r.whole()/8); i++ {
-		if err := r.restartRedis(ctx, i%2 == 0, r.between(0, r.whole()/10), nil); err != nil {
+	for i := r.draw(2); r.wait(ctx, r.loadTime()/8); i++ {
+		if err := r.restartRedis(ctx, i%2 == 0, r.between(0, r.loadTime()/10), nil); err != nil {
 			return err
 		}
 		if err := r.allReady(ctx, startLimit); err != nil {
-			r.blame("not ready after Redis came back: %v", err)
+			r.blame("not ready after Redis was back: %v", err)
 		}
 	}
 	return nil
 }
 
 func redisEverySec(ctx context.Context, r *run) error {
-	for r.wait(ctx, r.whole()/5) {
+	for r.wait(ctx, r.loadTime()/5) {
 		at := r.now()
-		err := r.restartRedis(ctx, true, r.between(0, r.whole()/10), func() error {
+		err := r.restartRedis(ctx, true, r.between(0, r.loadTime()/10), func() error {
 			r.redisLost(at-2*time.Second, r.now())
 			return nil
 		})
@@ -56,14 +60,14 @@ func redisEverySec(ctx context.Context, r *run) error {
 			return err
 		}
 		if err := r.allReady(ctx, startLimit); err != nil {
-			r.blame("not ready after Redis came back: %v", err)
+			r.blame("not ready after Redis was back: %v", err)
 		}
 	}
 	return nil
 }
 
-// perhapsPaused does something to Redis; every other time one replica sleeps through it.
-func (r *run) perhapsPaused(do func() error) error {
+// sometimesWhilePaused does something to Redis. About every second time one replica is paused meanwhile.
+func (r *run) sometimesWhilePaused(do func() error) error {
 	if r.draw(2) == 0 {
 		return do()
 	}
@@ -71,21 +75,22 @@ func (r *run) perhapsPaused(do func() error) error {
 	return r.whilePaused(members[r.draw(len(members))], do)
 }
 
-// redisRestore lets a replica start anew after each restore: its markers begin where the restored counter stands.
+// redisRestore also restarts a replica after each restore. The new process publishes markers that Redis and the other
+// replicas have never seen, and they must agree on what they store behind these.
 func redisRestore(ctx context.Context, r *run) error {
-	for r.wait(ctx, r.whole()/10) {
+	for r.wait(ctx, r.loadTime()/10) {
 		since, err := r.snapshot(ctx)
 		if err != nil {
 			return err
 		}
-		r.wait(ctx, r.between(r.whole()/20, r.whole()/8))
-		if err := r.perhapsPaused(func() error { return r.restore(ctx, since) }); err != nil {
+		r.wait(ctx, r.between(r.loadTime()/20, r.loadTime()/8))
+		if err := r.sometimesWhilePaused(func() error { return r.restore(ctx, since) }); err != nil {
 			return err
 		}
 		if err := r.allReady(ctx, startLimit); err != nil {
-			r.blame("not ready after Redis came back: %v", err)
+			r.blame("not ready after Redis was back: %v", err)
 		}
-		if r.wait(ctx, r.between(0, r.whole()/10)) {
+		if r.wait(ctx, r.between(0, r.loadTime()/10)) {
 			members := r.members()
 			r.killReplica(ctx, members[r.draw(len(members))], 0)
 		}
@@ -93,19 +98,20 @@ func redisRestore(ctx context.Context, r *run) error {
 	return nil
 }
 
-// flushAll kills subscriptions as well: markers start from nothing then. It leaves half of the load to the time after
-// the last flush, because only what is stored at the end can be compared.
+// flushAll also kills the subscriptions after a flush: Redis has forgotten all markers, and every replica publishes a new
+// one. There are only two flushes, so that much of the load comes after the last one: only what is stored at the end can
+// be compared.
 func flushAll(ctx context.Context, r *run) error {
 	for range 2 {
-		r.wait(ctx, r.whole()/5)
-		err := r.perhapsPaused(func() error {
-			defer r.wait(ctx, r.between(0, r.whole()/20))
+		r.wait(ctx, r.loadTime()/5)
+		err := r.sometimesWhilePaused(func() error {
+			defer r.wait(ctx, r.between(0, r.loadTime()/20))
 			return r.flush(ctx)
 		})
 		if err != nil {
 			return err
 		}
-		if r.wait(ctx, r.between(0, r.whole()/10)) {
+		if r.wait(ctx, r.between(0, r.loadTime()/10)) {
 			r.killSubscribers(ctx, "pubsub")
 		}
 	}
@@ -113,21 +119,21 @@ func flushAll(ctx context.Context, r *run) error {
 }
 
 func redisFreeze(ctx context.Context, r *run) error {
-	for r.wait(ctx, r.whole()/6) {
-		longest := min(8*time.Second, r.whole()/4)
+	for r.wait(ctx, r.loadTime()/6) {
+		longest := min(8*time.Second, r.loadTime()/4)
 		r.freezeRedis(ctx, r.between(longest/2, longest))
 		if err := r.allReady(ctx, startLimit); err != nil {
-			r.blame("not ready after Redis woke up: %v", err)
+			r.blame("not ready after Redis went on: %v", err)
 		}
 	}
 	return nil
 }
 
-// redisFull takes the replicas' subscriptions away as well, every other time: they have to come back to a Redis that
-// refuses to store anything.
+// redisFull also kills the subscriptions every second time: the replicas have to subscribe again to a Redis that refuses
+// to store anything.
 func redisFull(ctx context.Context, r *run) error {
-	for i := 0; r.wait(ctx, r.whole()/8); i++ {
-		d := r.between(r.whole()/20, r.whole()/8)
+	for i := 0; r.wait(ctx, r.loadTime()/8); i++ {
+		d := r.between(r.loadTime()/20, r.loadTime()/8)
 		err := r.whileFull(ctx, func() {
 			r.wait(ctx, d)
 			if i%2 == 1 {
@@ -150,8 +156,8 @@ func pubsubKill(ctx context.Context, r *run) error {
 }
 
 func blackHole(ctx context.Context, r *run) error {
-	for i := r.draw(2); r.wait(ctx, r.whole()/15); i++ {
-		rep, d := r.members()[r.draw(len(r.members()))], r.between(r.whole()/12, r.whole()/5)
+	for i := r.draw(2); r.wait(ctx, r.loadTime()/15); i++ {
+		rep, d := r.members()[r.draw(len(r.members()))], r.between(r.loadTime()/12, r.loadTime()/5)
 		switch i % 5 {
 		case 0:
 			r.breakNetwork(ctx, rep, swallow, d, false)
@@ -165,30 +171,30 @@ func blackHole(ctx context.Context, r *run) error {
 			r.breakNetwork(ctx, rep, lag, d, false)
 		}
 		if err := r.ready(ctx, rep, startLimit); err != nil {
-			r.blame("not ready after the network came back: %v", err)
+			r.blame("not ready after the network was back: %v", err)
 		}
 	}
 	return nil
 }
 
 func herd(ctx context.Context, r *run) error {
-	for r.wait(ctx, r.whole()/4) {
+	for r.wait(ctx, r.loadTime()/4) {
 		at := r.now()
 		for _, c := range r.clients {
 			c.disconnect(0)
 		}
-		r.did("cut all clients", at, at, len(r.clients))
+		r.recordFault("cut all clients", at, at, len(r.clients))
 	}
 	return nil
 }
 
 func nginxReload(ctx context.Context, r *run) error {
-	for i := 1; r.wait(ctx, r.between(r.whole()/12, r.whole()/6)); i++ {
+	for i := 1; r.wait(ctx, r.between(r.loadTime()/12, r.loadTime()/6)); i++ {
 		at := r.now()
 		if err := r.nginx.Reload(); err != nil {
 			return fmt.Errorf("reload nginx: %w", err)
 		}
-		r.did("reload nginx", at, at, 1)
+		r.recordFault("reload nginx", at, at, 1)
 		if i%3 == 0 {
 			r.killReplica(ctx, r.members()[r.draw(len(r.members()))], r.between(0, time.Second))
 		}
@@ -197,7 +203,7 @@ func nginxReload(ctx context.Context, r *run) error {
 }
 
 func replicaJoin(ctx context.Context, r *run) error {
-	for i := 0; r.wait(ctx, r.between(r.whole()/20, r.whole()/10)); i++ {
+	for i := 0; r.wait(ctx, r.between(r.loadTime()/20, r.loadTime()/10)); i++ {
 		at := r.now()
 		rep, err := r.addReplica(ctx)
 		if err != nil {
@@ -206,17 +212,17 @@ func replicaJoin(ctx context.Context, r *run) error {
 		if err := r.ready(ctx, rep, startLimit); err != nil {
 			r.blame("a new replica: %v", err)
 		}
-		r.aim()
-		r.did("join "+rep.name, at, at, 1)
-		r.wait(ctx, r.between(0, r.whole()/5))
+		r.retarget()
+		r.recordFault("join "+rep.name, at, at, 1)
+		r.wait(ctx, r.between(0, r.loadTime()/5))
 		leaving := r.members()[r.draw(len(r.members()))]
 		if i%2 == 0 {
 			r.endReplica(leaving)
 		} else {
 			r.killForGood(leaving)
 		}
-		r.leave(leaving)
-		r.aim()
+		r.remove(leaving)
+		r.retarget()
 	}
 	return nil
 }

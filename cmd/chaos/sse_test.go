@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-func TestParser(t *testing.T) {
+func TestStreamsAreParsedAsTheStandardSays(t *testing.T) {
 	cases := []struct {
 		name, in string
 		want     []string
@@ -34,7 +34,7 @@ func TestParser(t *testing.T) {
 				var got []string
 				p := &parser{
 					dispatch: func(kind, data, id string) { got = append(got, fmt.Sprintf("%q %q %q", kind, data, id)) },
-					settle:   func(string) {},
+					position: func(string) {},
 					retry:    func(d time.Duration) { got = append(got, "retry "+d.String()) },
 				}
 				for piece := range slices.Chunk([]byte(c.in), size) {
