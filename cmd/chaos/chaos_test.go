@@ -79,7 +79,7 @@ func TestWrongUseIsASetUpError(t *testing.T) {
 	}
 }
 
-func TestExitCodes(t *testing.T) {
+func TestTheExitCodeTellsAViolationFromAFailedSetUp(t *testing.T) {
 	for _, c := range []struct {
 		verdicts string
 		want     int

@@ -73,8 +73,8 @@ func (c *client) tinyBuffer() {
 	c.http.Transport.(*http.Transport).DialContext = dialer.DialContext
 }
 
-// run reads one stream after the other until ctx ends or an answer stops the client for good. An EventSource never gives
-// up because of a network error.
+// run reads one stream after the other until ctx ends or an answer stops the client for good. An EventSource never
+// gives up because of a network error.
 func (c *client) run(ctx context.Context) {
 	for first := true; ctx.Err() == nil; first = false {
 		alive, cut := context.WithCancel(ctx)
@@ -218,8 +218,8 @@ func (c *client) receive(kind, data, id, replica string) error {
 	return nil
 }
 
-// envelope is an event with its channel, as it is on streams of several channels, in the answers to GET, and in the list
-// in Redis.
+// envelope is an event with its channel, as it is on streams of several channels, in the answers to GET, and in the
+// list in Redis.
 type envelope struct {
 	Channel string          `json:"channel"`
 	ID      string          `json:"id"`
@@ -300,8 +300,8 @@ func (c *client) caughtUp(newest map[string]string) bool {
 	return true
 }
 
-// targets are the URLs that clients and publishers use in turns: those of the replicas, or that of nginx. It is safe for
-// concurrent use.
+// targets are the URLs that clients and publishers use in turns: those of the replicas, or that of nginx. It is safe
+// for concurrent use.
 type targets struct {
 	mu   sync.Mutex
 	urls []string // guarded by mu

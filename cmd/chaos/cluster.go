@@ -126,8 +126,8 @@ func (c *cluster) close() {
 	}
 }
 
-// addReplica adds a replica to the cluster and starts it on an address of its own. It does not wait until the replica is
-// ready.
+// addReplica adds a replica to the cluster and starts it on an address of its own. It does not wait until the replica
+// is ready.
 func (c *cluster) addReplica(ctx context.Context) (*replica, error) {
 	addr, err := rig.FreeAddress()
 	if err != nil {
@@ -169,7 +169,8 @@ func (c *cluster) startReplica(r *replica) error {
 	return err
 }
 
-// historySize is the largest GATEWAY_HISTORY_SIZE that the gateway allows: nothing is trimmed unless the scenario says so.
+// historySize is the largest GATEWAY_HISTORY_SIZE that the gateway allows: nothing is trimmed unless the scenario says
+// so.
 const historySize = 100_000
 
 // drainTime is how long a replica takes to end its streams when it drains.

@@ -21,15 +21,16 @@
 //
 // A client does what a browser's EventSource does, and nothing more. It resumes only by Last-Event-ID, or by
 // ?lastEventId= when a page is opened again. It waits as long as retry: says, it has no time-outs, and any status other
-// than 200 stops it for good. Some clients lose their own connection now and then, some come late, some ask for one type
-// only, and one asks for 50 channels. The parser of event streams is written for this command: a mistake in the
+// than 200 stops it for good. Some clients lose their own connection now and then, some come late, some ask for one
+// type only, and one asks for 50 channels. The parser of event streams is written for this command: a mistake in the
 // gateway's own code must not hide itself.
 //
 // # What is compared
 //
 // The log of a channel is its history in Redis after the run (LRANGE, oldest first). The gateway is set to keep more
-// events than a run publishes, so nothing is trimmed. The scenario trim is the exception: there a witness reads the list
-// all the time. The log is then everything that the witness saw, and the part still in Redis at the end is called kept.
+// events than a run publishes, so nothing is trimmed. The scenario trim is the exception: there a witness reads the
+// list all the time. The log is then everything that the witness saw, and the part still in Redis at the end is called
+// kept.
 //
 // Every payload carries a token: publisher, channel and number. So an event is recognised by what its publisher wrote,
 // not by what the gateway says about it. One in ten payloads is published twice, byte for byte: two publishes with one
@@ -53,11 +54,11 @@
 //	  - views: GET on every replica must return the same events with the same ids as the list in Redis.
 //	  - trim: the list is the end of the log. It is exactly as long as configured once the log is that long.
 //
-// Redis pub/sub delivers at most once. So a raw PUBLISH counts as unanswered, not as acknowledged, if the receivers that
-// Redis counted may all have been cut off at that moment. For this a fault declares a window: a span of time, and how
-// many receivers may have been cut off in it. A raw publish is unanswered if the windows that it falls into add up to at
-// least its receivers. Windows end soon after the fault. They do not cover the time that the gateway takes to come
-// back: a message that Redis handed to a single replica that has just subscribed must be stored.
+// Redis pub/sub delivers at most once. So a raw PUBLISH counts as unanswered, not as acknowledged, if the receivers
+// that Redis counted may all have been cut off at that moment. For this a fault declares a window: a span of time, and
+// how many receivers may have been cut off in it. A raw publish is unanswered if the windows that it falls into add up
+// to at least its receivers. Windows end soon after the fault. They do not cover the time that the gateway takes to
+// come back: a message that Redis handed to a single replica that has just subscribed must be stored.
 //
 // # Rules for a client, per channel
 //
@@ -77,9 +78,9 @@
 //     gap: the client was told to start again from nothing.
 //   - reordering: an event came for the first time, and an event that is newer in the log had come before. After a gap
 //     with reason reset or unknown the comparison starts again.
-//   - needless gap: a gap where nothing was missing, a gap with reason trimmed where nothing is trimmed, or any gap in a
-//     scenario in which Redis loses nothing. A client of one type is an exception: nobody can know whether an event of
-//     its type was among those that were trimmed.
+//   - needless gap: a gap where nothing was missing, a gap with reason trimmed where nothing is trimmed, or any gap in
+//     a scenario in which Redis loses nothing. A client of one type is an exception: nobody can know whether an event
+//     of its type was among those that were trimmed.
 //   - phantom: an event that is not in the log. Another id for the same payload on another replica is found by this.
 //   - corrupt: token, type or data of a delivered event differ from what was published under that id.
 //   - died: an answer that makes EventSource give up for good (anything but 200 with text/event-stream).
@@ -101,7 +102,8 @@
 //
 // The order of events that Redis lost, relative to each other. The time that a recovery took: the report shows it as
 // the longest time by which an event was late, counted from its acknowledgement, from the end of the last fault, or
-// from the end of the client's own disconnection, whichever came last. Anything that is only visible inside the gateway.
+// from the end of the client's own disconnection, whichever came last. Anything that is only visible inside the
+// gateway.
 //
 // A scenario whose faults hit nothing (no connection was killed, no client had to come back) is reported as not
 // exercised. That is a failure too, because such a run proves nothing.

@@ -9,8 +9,8 @@ import (
 	"sluice/cmd/internal/rig"
 )
 
-// Each fault does one thing to the cluster and undoes it. It declares the window in which Redis may have counted receivers
-// that did not get a message: see the package comment.
+// Each fault does one thing to the cluster and undoes it. It declares the window in which Redis may have counted
+// receivers that did not get a message: see the package comment.
 
 const (
 	blink = 5 * time.Millisecond // added on both sides of a moment that two processes have measured
@@ -82,8 +82,8 @@ func (r *run) whilePaused(rep *replica, do func() error) error {
 	return err
 }
 
-// breakNetwork changes the condition of the network between a replica and Redis for a while. With replace the replica is
-// killed at the end of that time, before the network is back, and started again.
+// breakNetwork changes the condition of the network between a replica and Redis for a while. With replace the replica
+// is killed at the end of that time, before the network is back, and started again.
 func (r *run) breakNetwork(ctx context.Context, rep *replica, how condition, d time.Duration, replace bool) {
 	at := r.now()
 	rep.proxy.set(how)
@@ -114,8 +114,8 @@ func (r *run) cutNetwork(rep *replica) {
 	r.recordFault("cut network of "+rep.name, at, r.now(), n)
 }
 
-// killSubscribers has Redis close its connections of a kind, "pubsub" or "normal". Messages that are on their way at that
-// moment may be lost for every receiver.
+// killSubscribers has Redis close its connections of a kind, "pubsub" or "normal". Messages that are on their way at
+// that moment may be lost for every receiver.
 func (r *run) killSubscribers(ctx context.Context, kind string) {
 	at := r.now()
 	n, err := r.admin.ClientKillByFilter(ctx, "TYPE", kind, "SKIPME", "yes").Result()
@@ -155,8 +155,8 @@ func (r *run) whileFull(ctx context.Context, do func()) error {
 	return nil
 }
 
-// restartRedis ends Redis, by SIGKILL if hard or else by SIGTERM, and starts it again after a while. In between it calls
-// between, if there is one, which may change Redis' files.
+// restartRedis ends Redis, by SIGKILL if hard or else by SIGTERM, and starts it again after a while. In between it
+// calls between, if there is one, which may change Redis' files.
 func (r *run) restartRedis(ctx context.Context, hard bool, down time.Duration, between func() error) error {
 	at, how := r.now(), "terminate"
 	if hard {

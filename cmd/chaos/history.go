@@ -129,7 +129,8 @@ func (w *witness) run(ctx context.Context, channels []string) {
 	}
 }
 
-// look adds what is new in a channel's list. Mostly the newest few events are enough; otherwise it reads the whole list.
+// look adds what is new in a channel's list. Mostly the newest few events are enough; otherwise it reads the whole
+// list.
 func (w *witness) look(ctx context.Context, channel string) {
 	for _, n := range []int64{witnessGlance, 0} {
 		list, err := readList(ctx, w.redis, channel, n)
@@ -142,9 +143,9 @@ func (w *witness) look(ctx context.Context, channel string) {
 	}
 }
 
-// add appends what is new in a list. It reports whether the list reaches back to the newest event that is known, so that
-// nothing is missing between them. If even the whole list does not, events were trimmed before the witness saw them, and
-// the witness has failed.
+// add appends what is new in a list. It reports whether the list reaches back to the newest event that is known, so
+// that nothing is missing between them. If even the whole list does not, events were trimmed before the witness saw
+// them, and the witness has failed.
 func (w *witness) add(channel string, list []stored, whole bool) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

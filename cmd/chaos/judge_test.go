@@ -63,8 +63,8 @@ func trimmed() record {
 	return r
 }
 
-// restored is a record in which Redis lost events 5 to 7 of the old era and went on with 8 to 10, numbered 5 to 7 again.
-// The client was connected all the time and received everything that there was.
+// restored is a record in which Redis lost events 5 to 7 of the old era and went on with 8 to 10, numbered 5 to 7
+// again. The client was connected all the time and received everything that there was.
 func restored() record {
 	r := clean()
 	r.Losses = []span{{45 * ms, 75 * ms}}

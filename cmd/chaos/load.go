@@ -164,8 +164,8 @@ func (r *run) roam(ctx context.Context, c *client) {
 	}
 }
 
-// stallOften makes a client stop reading for a while, again and again. Its reconnects are counted as hits: such a client
-// has no other reason to reconnect than that the gateway closed its stream because it was too slow.
+// stallOften makes a client stop reading for a while, again and again. Its reconnects are counted as hits: such a
+// client has no other reason to reconnect than that the gateway closed its stream because it was too slow.
 func (r *run) stallOften(ctx context.Context, c *client) {
 	from, before, own := r.now(), c.reconnects(), newDice(r.options.seed, c.name)
 	for {

@@ -58,12 +58,14 @@ func parse(args []string, errOut io.Writer) (options, error) {
 	flags.SetOutput(errOut)
 	flags.StringVar(&o.scenario, "scenario", "all", "comma list of scenario `names`, or all")
 	flags.Float64Var(&o.seconds, "seconds", 20, "how long events are published in each scenario")
-	flags.DurationVar(&o.settle, "settle", 30*time.Second, "how long after the last publish an event may arrive before it counts as missing")
+	flags.DurationVar(&o.settle, "settle", 30*time.Second,
+		"how long after the last publish an event may arrive before it counts as missing")
 	flags.Uint64Var(&o.seed, "seed", 0, "seed of the random choices; 0: a random seed, which is printed")
 	flags.IntVar(&o.replicas, "replicas", 3, "number of replicas of the gateway, 2 to 10")
 	flags.IntVar(&o.clients, "clients", 24, "number of clients on the general channels, 8 to 500")
 	flags.Float64Var(&o.rate, "rate", 200, "events per second, all channels together, 1 to 5000")
-	flags.StringVar(&o.gateway, "gateway", "", "`path` of the gateway's program to check; empty: it is built from ./cmd/gateway")
+	flags.StringVar(&o.gateway, "gateway", "",
+		"`path` of the gateway's program to check; empty: it is built from ./cmd/gateway")
 	flags.StringVar(&o.tags, "tags", "", "build `tags` for the gateway, a comma list")
 	flags.Func("set", "`GATEWAY_NAME=value` for all replicas; may be given several times", func(s string) error {
 		if !strings.HasPrefix(s, "GATEWAY_") || !strings.Contains(s, "=") {
@@ -75,7 +77,8 @@ func parse(args []string, errOut io.Writer) (options, error) {
 	flags.StringVar(&o.json, "json", "", "`file` to write the report to as JSON")
 	flags.BoolVar(&o.keep, "keep", false, "keep the logs of scenarios that pass, not only those of the others")
 	flags.Usage = func() {
-		fmt.Fprintln(errOut, "chaos breaks a running cluster on purpose and checks whether events are lost or repeated.\n\nFlags:")
+		fmt.Fprintln(errOut,
+			"chaos breaks a running cluster on purpose and checks whether events are lost or repeated.\n\nFlags:")
 		flags.PrintDefaults()
 		fmt.Fprintln(errOut, "\nScenarios:")
 		for _, s := range scenarios() {
@@ -102,7 +105,8 @@ func parse(args []string, errOut io.Writer) (options, error) {
 	case o.rate < 1 || o.rate > 5000:
 		return o, errors.New("-rate must be from 1 to 5000")
 	case o.rate*o.seconds > 2*historySize:
-		return o, fmt.Errorf("-rate times -seconds must not be more than %d: otherwise histories would be trimmed", 2*historySize)
+		return o, fmt.Errorf("-rate times -seconds must not be more than %d: otherwise histories would be trimmed",
+			2*historySize)
 	}
 	return o, nil
 }

@@ -108,8 +108,8 @@ func (p *publisher) payload(token string, n int) string {
 	return compact(body)
 }
 
-// poster publishes by POST. Like a careful worker it repeats a publish, with the same Idempotency-Key, on one target after
-// the other until the gateway answers.
+// poster publishes by POST. Like a careful worker it repeats a publish, with the same Idempotency-Key, on one target
+// after the other until the gateway answers.
 type poster struct {
 	targets    *targets
 	turn       int
@@ -192,7 +192,8 @@ func (s *poster) attempt(ctx context.Context, method, path, key string, body []b
 	return response.StatusCode, answer
 }
 
-// rawSender publishes by PUBLISH. It never repeats one: without an Idempotency-Key the repetition would be another event.
+// rawSender publishes by PUBLISH. It never repeats one: without an Idempotency-Key the repetition would be another
+// event.
 type rawSender struct {
 	redis *redis.Client
 	now   func() time.Duration

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// A record is everything that was seen from the outside during one scenario. It is the only input of the judge. All times
-// are counted from the start of the scenario.
+// A record is everything that was seen from the outside during one scenario. It is the only input of the judge. All
+// times are counted from the start of the scenario.
 type record struct {
 	Rules     rules
 	Publishes []publish

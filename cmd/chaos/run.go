@@ -210,9 +210,9 @@ func (r *run) watch(ctx context.Context, wg *sync.WaitGroup) *witness {
 	return w
 }
 
-// publishLast publishes one more event to each channel: a client that missed the end of the load sees the hole only when
-// something comes behind it. It returns the ids. These events have a type, so they are also the last ones for clients
-// that asked for one type.
+// publishLast publishes one more event to each channel: a client that missed the end of the load sees the hole only
+// when something comes behind it. It returns the ids. These events have a type, so they are also the last ones for
+// clients that asked for one type.
 func (r *run) publishLast(ctx context.Context) map[string]string {
 	ids := map[string]string{}
 	for _, channel := range append([]string{notifications}, r.channels...) {
@@ -223,8 +223,8 @@ func (r *run) publishLast(ctx context.Context) map[string]string {
 	return ids
 }
 
-// quietFor is for how long nothing new must be stored. It is longer than a replica that has just subscribed waits before
-// it stores its first raw messages.
+// quietFor is for how long nothing new must be stored. It is longer than a replica that has just subscribed waits
+// before it stores its first raw messages.
 const quietFor = 2500 * time.Millisecond
 
 // settle waits until nothing new is stored and every client has the newest events, or until the time for that is over.

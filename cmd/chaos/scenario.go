@@ -9,8 +9,8 @@ import (
 
 // scenario is one named schedule of faults with the cluster and the rules that belong to it.
 //
-// The schedule returns when the load is over and everything that it broke works again. Its error means that the run could
-// not be carried out. Whether the gateway has failed is for the judge to say.
+// The schedule returns when the load is over and everything that it broke works again. Its error means that the run
+// could not be carried out. Whether the gateway has failed is for the judge to say.
 type scenario struct {
 	name     string
 	about    string
@@ -46,8 +46,9 @@ func scenarios() []scenario {
 			plan: plan{persist: everyTime}, rules: rules{MinFaults: 1}, schedule: redisRestart,
 		},
 		{
-			name: "redis-everysec", about: "Redis with appendfsync everysec is killed and starts again, perhaps without its last writes",
-			plan: plan{persist: everySec}, loses: true, rules: rules{MinFaults: 1}, schedule: redisEverySec,
+			name:  "redis-everysec",
+			about: "Redis with appendfsync everysec is killed and starts again, perhaps without its last writes",
+			plan:  plan{persist: everySec}, loses: true, rules: rules{MinFaults: 1}, schedule: redisEverySec,
 		},
 		{
 			name: "redis-restore", about: "Redis is killed and starts again from an older snapshot",

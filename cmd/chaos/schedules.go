@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A schedule breaks things until the load is over. Its durations are fractions of the load, so that each schedule breaks
-// about as much in a short run as in a long one.
+// A schedule breaks things until the load is over. Its durations are fractions of the load, so that each schedule
+// breaks about as much in a short run as in a long one.
 
 // nothing is the schedule without faults.
 func nothing(context.Context, *run) error { return nil }
@@ -98,9 +98,9 @@ func redisRestore(ctx context.Context, r *run) error {
 	return nil
 }
 
-// flushAll also kills the subscriptions after a flush: Redis has forgotten all markers, and every replica publishes a new
-// one. There are only two flushes, so that much of the load comes after the last one: only what is stored at the end can
-// be compared.
+// flushAll also kills the subscriptions after a flush: Redis has forgotten all markers, and every replica publishes a
+// new one. There are only two flushes, so that much of the load comes after the last one: only what is stored at the
+// end can be compared.
 func flushAll(ctx context.Context, r *run) error {
 	for range 2 {
 		r.wait(ctx, r.loadTime()/5)
@@ -129,8 +129,8 @@ func redisFreeze(ctx context.Context, r *run) error {
 	return nil
 }
 
-// redisFull also kills the subscriptions every second time: the replicas have to subscribe again to a Redis that refuses
-// to store anything.
+// redisFull also kills the subscriptions every second time: the replicas have to subscribe again to a Redis that
+// refuses to store anything.
 func redisFull(ctx context.Context, r *run) error {
 	for i := 0; r.wait(ctx, r.loadTime()/8); i++ {
 		d := r.between(r.loadTime()/20, r.loadTime()/8)

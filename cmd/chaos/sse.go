@@ -8,9 +8,9 @@ import (
 	"unicode/utf8"
 )
 
-// parser reads an event stream as WHATWG HTML 9.2.6 describes it. It works byte by byte: an event must not wait until the
-// line feed behind a carriage return has arrived. It shares no code with the gateway, so that a mistake there cannot
-// hide itself.
+// parser reads an event stream as WHATWG HTML 9.2.6 describes it. It works byte by byte: an event must not wait until
+// the line feed behind a carriage return has arrived. It shares no code with the gateway, so that a mistake there
+// cannot hide itself.
 type parser struct {
 	dispatch func(kind, data, id string) // is called for each event that has data
 	position func(id string)             // is called at each blank line with the last event id

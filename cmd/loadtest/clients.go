@@ -17,59 +17,59 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// controlTag stands in the epoll set for the orders, in place of a client's number.
+// controlTag marks the standard input in the epoll set, where a connection has its client's number.
 const controlTag = -1
 
-// client is one EventSource: a connection, and what has to outlive it.
+// client is one EventSource: its connection, and what it keeps from one connection to the next.
 type client struct {
 	response   response
 	ledger     *ledger
-	number     int   // in clients
-	cursor     int   // in ledger
+	number     int   // its index in clientLoop.clients
+	cursor     int   // the place in ledger of the event that should come next
 	began      int64 // when the connection was begun
-	fd         int32 // -1: none
-	generation int32 // of fd: it tells an event for this connection from one for its predecessor
+	fd         int32 // -1: there is no connection
+	generation int32 // of the connection: tells a report of epoll about it from one about its predecessor
 	connecting bool
 }
 
-// clientLoop is a process's clients, all in one thread: one epoll set, no goroutines, no locks. It should cost little
-// beside the servers, which share the machine with it.
+// clientLoop is all clients of one process in one thread: one epoll set, no goroutines, no locks. It must be cheap,
+// because it shares the machine with the servers that are measured.
 type clientLoop struct {
 	epoll   int
 	out     io.Writer
 	control *control
 	buffer  []byte
 	clients []client
-	shared  *ledger         // nil: several channels
+	shared  *ledger         // of the shared channel; nil if clients have channels of their own
 	ledgers map[int]*ledger // by channel
 
 	opening openOrder
 	addrs   []unix.Sockaddr
-	next    int // the next client to open; len(clients): all are begun
-	began   time.Time
-	pending int // connections under way
-	opened  int
-	told    bool // that all are open
+	next    int       // the client to open next; len(clients): all connections have begun
+	began   time.Time // when the order came
+	pending int       // connections that have begun and are not open yet
+	opened  int       // streams that are open
+	told    bool      // the load command knows that all have been opened
 
-	current *client // whose bytes are read, at
-	at      int64
+	current *client // whose bytes are being read
+	at      int64   // when they were read
 
 	faults  faults
 	why     string
 	latency *hdrhistogram.Histogram // from publish to read
-	openIn  *hdrhistogram.Histogram // from connect to the response's head
-	events  int64                   // since the mark
+	openIn  *hdrhistogram.Histogram // from connect to the end of the response's head
+	events  int64                   // since the mark, as bytes and reads
 	bytes   int64
 	reads   int64
-	total   int64 // events from the beginning
-	said    note  // the last progress
+	total   int64 // events since the start
+	said    note  // the last progress that was sent
 	saidAt  time.Time
-	unsaid  bool // there is news that can wait
+	unsaid  bool // there is progress that was not sent yet
 }
 
-// runClients is the role clients: it carries out orders from in until in ends.
+// runClients is the role clients. It carries out the orders that come from in until in ends.
 func runClients(in *os.File, out io.Writer) error {
-	// The loop is the process: it needs one thread, and no other goroutine has anything to do.
+	// The loop is all that this process does, so one thread is enough.
 	runtime.GOMAXPROCS(1)
 	runtime.LockOSThread()
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
@@ -94,13 +94,13 @@ func runClients(in *os.File, out io.Writer) error {
 func (l *clientLoop) run() error {
 	ready := make([]unix.EpollEvent, 1024)
 	for {
-		n, err := unix.EpollWait(l.epoll, ready, l.patience())
+		n, err := unix.EpollWait(l.epoll, ready, l.sleepLimit())
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			return fmt.Errorf("wait: %w", err)
 		}
 		for _, e := range ready[:max(n, 0)] {
 			if e.Fd == controlTag {
-				if err := l.obey(); err != nil {
+				if err := l.readOrders(); err != nil {
 					if errors.Is(err, io.EOF) {
 						return nil
 					}
@@ -108,7 +108,7 @@ func (l *clientLoop) run() error {
 				}
 				continue
 			}
-			// A connection that was closed in this round may be in it still, and its number taken again.
+			// A connection that was closed in this round may still be in the list, and its number may be used again.
 			if c := &l.clients[e.Fd]; c.generation == e.Pad && c.fd >= 0 {
 				l.serve(c, e.Events)
 			}
@@ -122,10 +122,10 @@ func (l *clientLoop) run() error {
 	}
 }
 
-// patience is how long the loop may sleep, in milliseconds.
-func (l *clientLoop) patience() int {
+// sleepLimit is how long the loop may sleep, in milliseconds; -1 means that there is no limit.
+func (l *clientLoop) sleepLimit() int {
 	if l.next < len(l.clients) && l.pending < l.opening.AtOnce {
-		return 2 // the rate holds the next one back
+		return 2 // the rate does not allow the next connection yet
 	}
 	if l.unsaid {
 		return int(noteEvery / time.Millisecond)
@@ -135,8 +135,8 @@ func (l *clientLoop) patience() int {
 
 // --- orders --------------------------------------------------------------------------------------------------------
 
-// obey reads orders and carries them out. It returns io.EOF when there will be no more.
-func (l *clientLoop) obey() error {
+// readOrders reads orders and carries them out. It returns io.EOF when no more will come.
+func (l *clientLoop) readOrders() error {
 	if err := l.control.read(l.buffer); err != nil {
 		return err
 	}
@@ -156,6 +156,7 @@ func (l *clientLoop) obey() error {
 	}
 }
 
+// do carries out one order.
 func (l *clientLoop) do(o order) error {
 	switch o.Do {
 	case "open":
@@ -178,11 +179,11 @@ func (l *clientLoop) do(o order) error {
 		}
 		return l.say(note{Say: "audit", Audit: a, Why: l.why})
 	default:
-		return errors.New("no such order")
+		return errors.New("unknown order")
 	}
 }
 
-// open begins to open all clients.
+// open prepares the clients, and the addresses that they connect to. openMore connects them.
 func (l *clientLoop) open(o openOrder) error {
 	l.addrs = nil
 	for _, text := range o.Addrs {
@@ -191,7 +192,7 @@ func (l *clientLoop) open(o openOrder) error {
 			return err
 		}
 		if !a.Addr().IsLoopback() || !a.Addr().Is4() {
-			return fmt.Errorf("%s is not an IPv4 loopback address: load goes nowhere else", text)
+			return fmt.Errorf("%s is not an IPv4 loopback address; load goes only to loopback addresses", text)
 		}
 		l.addrs = append(l.addrs, &unix.SockaddrInet4{Addr: a.Addr().As4(), Port: int(a.Port())})
 	}
@@ -224,7 +225,8 @@ func channelOf(o openOrder, i int) int {
 	return (o.First + i) % o.Channels
 }
 
-// audit counts what is missing, and returns it with everything seen since the mark.
+// audit counts what is missing after so many events per channel, and returns it with everything that was measured since
+// the mark.
 func (l *clientLoop) audit(events int) (*audit, error) {
 	a := &audit{Faults: l.faults, Events: l.events, Bytes: l.bytes, Reads: l.reads}
 	cursors := make(map[*ledger][]int)
@@ -247,6 +249,7 @@ func (l *clientLoop) audit(events int) (*audit, error) {
 
 // --- notes ---------------------------------------------------------------------------------------------------------
 
+// say sends a note to the load command.
 func (l *clientLoop) say(n note) error {
 	text, err := json.Marshal(n)
 	if err != nil {
@@ -256,11 +259,11 @@ func (l *clientLoop) say(n note) error {
 	return err
 }
 
-// noteEvery is the time between two notes that nobody waits for.
+// noteEvery is the time between two notes that nobody is waiting for.
 const noteEvery = 100 * time.Millisecond
 
-// progress says how far the clients are: at once if it is something that an event's publisher or the load command waits
-// for, else ten times a second.
+// progress tells the load command how far the clients are. It does so at once if the publisher or the load command may
+// be waiting for this, otherwise once per noteEvery.
 func (l *clientLoop) progress() error {
 	n := note{Say: "progress", Opened: l.opened, Total: l.total}
 	if l.shared != nil {
@@ -286,9 +289,9 @@ func (l *clientLoop) progress() error {
 	return nil
 }
 
-// --- what streams carry: clientLoop implements sink ----------------------------------------------------------------
+// --- what streams carry; with these methods a clientLoop is a sink -------------------------------------------------
 
-// farthest bounds the number of an event: more are not published.
+// farthest is the largest number of an event that a client believes. No run publishes so many.
 const farthest = 10_000_000
 
 func (l *clientLoop) event(n int, at int64) {
@@ -297,7 +300,7 @@ func (l *clientLoop) event(n int, at int64) {
 		return
 	}
 	c := l.current
-	c.cursor = c.ledger.take(c.cursor, n, &l.faults)
+	c.cursor = c.ledger.receive(c.cursor, n, &l.faults)
 	record(l.latency, l.at-at)
 	l.events++
 	l.total++

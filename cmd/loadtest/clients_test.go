@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// The end of a stream that comes together with its last bytes is one piece of news.
-func TestAStreamThatEndsRightBehindItsDataIsNoticed(t *testing.T) {
+// The data and the end of such a stream may be in one report of epoll.
+func TestTheEndOfAStreamRightAfterItsDataIsNoticed(t *testing.T) {
 	listener, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

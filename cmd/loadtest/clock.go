@@ -8,10 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// now is the kernel's monotonic clock in nanoseconds. It is the same in every process of the machine: a time that the
-// publisher writes into an event can be compared by the process that reads it.
+// now returns the kernel's monotonic clock in nanoseconds. All processes of the machine share this clock, so a client
+// process can compare its time with the time that the publisher has written into an event.
 //
-// The clock is read by a system call once. After that time.Since goes on, which does not enter the kernel.
+// The clock is read by a system call once. From then on time.Since is used, which does not enter the kernel.
 var now = func() func() int64 {
 	var ts unix.Timespec
 	start := time.Now()

@@ -12,11 +12,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// addressesEvery is how many clients share one source address: well below the 28,000 ports an address has towards one
-// server, since the ports of closed connections stay taken for a while.
+// addressesEvery is how many clients share one source address. An address has about 28,000 ports towards one server,
+// and the ports of closed connections stay in use for a while.
 const addressesEvery = 10_000
 
-// openMore begins as many connections as the order allows now.
+// openMore begins as many connections as the rate and the bound of the order allow now.
 func (l *clientLoop) openMore() error {
 	due := len(l.clients)
 	if l.opening.Rate > 0 && l.next < due {
@@ -31,14 +31,15 @@ func (l *clientLoop) openMore() error {
 	return nil
 }
 
-// connect begins one connection. An error is ours, not the server's.
+// connect begins one connection. An error means that this process could not do it; a refusal of the server is counted
+// as a fault.
 func (l *clientLoop) connect(i int) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
-	// With this option the port is chosen when the destination is known: a source address has 28,000 ports towards
-	// each server then, not 28,000 in all.
+	// With this option the kernel chooses the port when it knows the destination. So a source address has 28,000 ports
+	// towards each server, not 28,000 in all.
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1); err != nil {
 		return err
 	}
@@ -53,23 +54,24 @@ func (l *clientLoop) connect(i int) error {
 	l.pending++
 	err = unix.Connect(fd, l.addrs[(l.opening.First+i)%len(l.addrs)])
 	if err != nil && !errors.Is(err, unix.EINPROGRESS) {
-		l.lose(c, err)
+		l.lost(c, err)
 		return nil
 	}
 	event := unix.EpollEvent{Events: unix.EPOLLOUT, Fd: int32(i), Pad: c.generation}
 	return unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &event)
 }
 
-// serve does what a connection is ready for. That it was closed shows in what a read returns.
+// serve sends the request on a connection that is established, or reads what has come. A read also finds out that the
+// connection was closed.
 //
-// The epoll set tells of news once (EPOLLET): otherwise it would ask every connection again after it was read. So all
-// there is must be read; a read that does not fill the buffer has done that (epoll(7)), unless the end is in the same
-// news.
+// The epoll set reports each change once (EPOLLET); otherwise it would check every connection again after each read. So
+// everything that is there must be read. A read that does not fill the buffer has read everything (epoll(7)), unless
+// the same report says that the connection has ended.
 func (l *clientLoop) serve(c *client, events uint32) {
 	ended := events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0
 	if c.connecting {
 		if err := l.request(c); err != nil {
-			l.lose(c, err)
+			l.lost(c, err)
 		}
 		return
 	}
@@ -77,18 +79,18 @@ func (l *clientLoop) serve(c *client, events uint32) {
 	}
 }
 
-// read reads once from a connection, and takes in what it has read. It returns how much that was. At the connection's
-// end it closes it.
+// read reads once from a connection, and processes what it has read. It returns the number of bytes. If the connection
+// has ended it closes it.
 func (l *clientLoop) read(c *client) int {
 	n, err := read(int(c.fd), l.buffer)
 	switch {
 	case errors.Is(err, unix.EAGAIN):
 		return 0
 	case err != nil:
-		l.lose(c, err)
+		l.lost(c, err)
 		return 0
 	case n == 0:
-		l.lose(c, errors.New("closed by the server"))
+		l.lost(c, errors.New("closed by the server"))
 		return 0
 	}
 	l.bytes += int64(n)
@@ -96,7 +98,7 @@ func (l *clientLoop) read(c *client) int {
 	open := c.response.opened()
 	l.current, l.at = c, now()
 	if err := c.response.feed(l.buffer[:n], l); err != nil {
-		l.lose(c, err)
+		l.lost(c, err)
 		return n
 	}
 	if !open && c.response.opened() {
@@ -107,8 +109,8 @@ func (l *clientLoop) read(c *client) int {
 	return n
 }
 
-// read is read(2) on a non-blocking socket. Like the floor's write it goes around Go's scheduler: the call never waits,
-// and there is nothing else to run.
+// read is read(2) on a non-blocking socket. Like the floor's write it does not tell Go's scheduler about the system
+// call: the call never waits, and there is nothing else to run.
 func read(fd int, b []byte) (int, error) {
 	for {
 		n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
@@ -123,7 +125,7 @@ func read(fd int, b []byte) (int, error) {
 	}
 }
 
-// request sends the request on a connection that is there now.
+// request sends the request on a connection that is established.
 func (l *clientLoop) request(c *client) error {
 	failed, err := unix.GetsockoptInt(int(c.fd), unix.SOL_SOCKET, unix.SO_ERROR)
 	if err != nil {
@@ -137,7 +139,7 @@ func (l *clientLoop) request(c *client) error {
 	if channel := channelOf(l.opening, c.number); channel != sharedChannel {
 		text = strconv.AppendInt(text, int64(channel), 10)
 	}
-	// What a browser sends, so that reading it is not cheaper here than in use.
+	// These are the header fields that a browser sends: reading them must not be cheaper here than in real use.
 	text = append(text, " HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\nCache-Control: no-cache\r\n"+
 		"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/150.0.0.0 "+
 		"Safari/537.36\r\n"+
@@ -150,7 +152,7 @@ func (l *clientLoop) request(c *client) error {
 	if err != nil {
 		return fmt.Errorf("request: %w", err)
 	}
-	if n < len(text) { // a fresh socket has room for a hundred of them
+	if n < len(text) { // cannot happen: the buffer of a new socket has room for many requests
 		return fmt.Errorf("request: %d of %d bytes sent", n, len(text))
 	}
 	c.connecting = false
@@ -158,8 +160,8 @@ func (l *clientLoop) request(c *client) error {
 	return unix.EpollCtl(l.epoll, unix.EPOLL_CTL_MOD, int(c.fd), &event)
 }
 
-// lose takes note of a stream that the server ended or refused.
-func (l *clientLoop) lose(c *client, err error) {
+// lost counts a stream that the server has ended or refused, and closes its connection.
+func (l *clientLoop) lost(c *client, err error) {
 	if c.connecting || !c.response.opened() {
 		l.pending--
 		l.faults.Refused++
@@ -173,10 +175,10 @@ func (l *clientLoop) lose(c *client, err error) {
 	l.close(c)
 }
 
-// close ends a connection, if there is one. Its descriptor leaves the epoll set by being closed.
+// close closes a client's connection, if there is one. That also removes it from the epoll set.
 func (l *clientLoop) close(c *client) {
 	if c.fd >= 0 {
-		_ = unix.Close(int(c.fd)) // nothing was written that could be lost
+		_ = unix.Close(int(c.fd)) // an error does not matter: nothing is waiting to be written
 		c.fd = -1
 	}
 }

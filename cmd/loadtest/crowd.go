@@ -18,24 +18,24 @@ import (
 	"sluice/cmd/internal/rig"
 )
 
-// clientsPerProcess keeps a client process well below its limit of file descriptors, and small enough that on more than
-// two cores clients are spread over them.
+// clientsPerProcess is the most clients of one process. It keeps a process well below its limit of file descriptors,
+// and spreads the clients over the cores of a larger machine.
 const clientsPerProcess = 8_000
 
-// Bounds of waiting for clients.
+// Limits of waiting for clients.
 const (
-	stallLimit  = 15 * time.Second
-	answerLimit = 30 * time.Second
-	openAtOnce  = 128 // connections under way
+	stallLimit  = 15 * time.Second // without any progress
+	answerLimit = 30 * time.Second // for the answer to an order
+	openAtOnce  = 128              // connections that may be opening at the same time
 )
 
-// crowd is the load command's side of the client processes.
+// crowd is all clients of a trial, as the load command sees them. They live in client processes.
 type crowd struct {
 	members []*member
 	clients int
-	changed chan struct{} // holds a token when a member has said something new
-	show    func(seen)    // called while waiting
-	stall   time.Duration // without any progress: something is lost
+	changed chan struct{} // holds a token when a member has reported something new
+	show    func(seen)    // is called while waiting
+	stall   time.Duration // after so long without progress something is lost
 }
 
 // member is one client process.
@@ -43,18 +43,18 @@ type member struct {
 	process *rig.Process
 	first   int // number of its first client
 	clients int
-	answers chan note // all notes but progress
+	answers chan note // all notes except progress; closed when no more will come
 
 	mu     sync.Mutex
-	latest note  // progress; guarded by mu
-	err    error // why there are no more notes; guarded by mu
+	latest note  // the newest progress; guarded by mu
+	err    error // why no more notes will come; guarded by mu
 }
 
 // seen is how far the clients are.
 type seen struct {
 	opened int
-	all    int   // events of the shared channel that all clients have had
-	total  int64 // deliveries
+	all    int   // events of the shared channel that every client has received
+	total  int64 // deliveries, all clients together
 }
 
 // newCrowd starts the processes of so many clients. The crowd must be closed after an error, too.
@@ -74,10 +74,10 @@ func newCrowd(ps *rig.Group, clients int, show func(seen)) (*crowd, error) {
 	return c, nil
 }
 
-// listen reads a process's notes.
+// listen reads the notes of a process until its output ends.
 func (m *member) listen(changed chan<- struct{}) {
 	lines := bufio.NewScanner(m.process.Out)
-	lines.Buffer(nil, 4<<20) // an audit holds two histograms
+	lines.Buffer(nil, 4<<20) // an audit has two histograms in it
 	for lines.Scan() {
 		var n note
 		if err := json.Unmarshal(lines.Bytes(), &n); err != nil {
@@ -96,6 +96,7 @@ func (m *member) listen(changed chan<- struct{}) {
 	m.end(errors.Join(errors.New("a client process has ended"), lines.Err()), changed)
 }
 
+// end records that no more notes will come.
 func (m *member) end(err error, changed chan<- struct{}) {
 	m.mu.Lock()
 	m.err = err
@@ -104,22 +105,23 @@ func (m *member) end(err error, changed chan<- struct{}) {
 	wake(changed)
 }
 
+// wake puts a token into changed, unless there is one already.
 func wake(changed chan<- struct{}) {
 	select {
 	case changed <- struct{}{}:
-	default: // there is a token already
+	default:
 	}
 }
 
-// close waits until nothing listens to the client processes any more. They must have ended.
+// close waits until nothing listens to the client processes any more. The processes must have ended.
 func (c *crowd) close() {
 	for _, m := range c.members {
-		for range m.answers { // closed last; an answer that nobody has asked for would be in the way
+		for range m.answers { // an answer that nobody has waited for must not block the listener
 		}
 	}
 }
 
-// pids returns the client processes.
+// pids returns the ids of the client processes.
 func (c *crowd) pids() []int {
 	var pids []int
 	for _, m := range c.members {
@@ -128,7 +130,7 @@ func (c *crowd) pids() []int {
 	return pids
 }
 
-// tell sends each member its order.
+// tell sends each member the order that make returns for it.
 func (c *crowd) tell(make func(i int, m *member) order) error {
 	for i, m := range c.members {
 		text, err := json.Marshal(make(i, m))
@@ -142,7 +144,7 @@ func (c *crowd) tell(make func(i int, m *member) order) error {
 	return nil
 }
 
-// hear waits for an answer of each member.
+// hear waits for an answer of each member, which must be the one called say.
 func (c *crowd) hear(ctx context.Context, limit time.Duration, say string) ([]note, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -154,7 +156,7 @@ func (c *crowd) hear(ctx context.Context, limit time.Duration, say string) ([]no
 				return nil, m.err
 			}
 			if n.Say != say {
-				return nil, fmt.Errorf("a client process says %q, expected %q", n.Say, say)
+				return nil, fmt.Errorf("a client process answered %q, expected %q", n.Say, say)
 			}
 			notes = append(notes, n)
 		case <-ctx.Done():
@@ -172,14 +174,14 @@ func (c *crowd) ask(ctx context.Context, o order, answer string) ([]note, error)
 	return c.hear(ctx, answerLimit, answer)
 }
 
-// opening is how a crowd is to be opened.
+// opening says how the clients are to connect.
 type opening struct {
-	channels int     // that the clients are spread over; 0: all watch the shared one
-	resume   bool    // with Last-Event-ID
-	rate     float64 // most per second; 0: no bound but the number under way
+	channels int     // how many channels the clients are spread over; 0: all read the shared one
+	resume   bool    // send the Last-Event-ID
+	rate     float64 // connections per second at most; 0: no limit except openAtOnce
 }
 
-// begin has all clients connect to a server; opened waits until they have.
+// begin tells all clients to connect to a server. opened waits until they have.
 func (c *crowd) begin(s *server, how opening) error {
 	n := float64(len(c.members))
 	return c.tell(func(i int, m *member) order {
@@ -203,8 +205,8 @@ func (c *crowd) opened(ctx context.Context) error {
 	return err
 }
 
-// await waits until the clients are as far as enough says. It returns an error when the server has ended a stream, and
-// errStalled when nothing comes any more.
+// await waits until enough returns true. It returns a streamError if the server has refused or ended a stream, and an
+// error that wraps errStalled if there is no progress for too long.
 func (c *crowd) await(ctx context.Context, enough func(seen) bool) error {
 	stall := time.NewTimer(c.stall)
 	defer stall.Stop()
@@ -233,10 +235,10 @@ func (c *crowd) await(ctx context.Context, enough func(seen) bool) error {
 	}
 }
 
-// errStalled marks a wait for something that does not come: an event is lost, or a server hangs.
-var errStalled = errors.New("nothing has happened for long")
+// errStalled is in the error when there was no progress for too long: an event is lost, or a server hangs.
+var errStalled = errors.New("no progress for too long")
 
-// seen returns how far the clients are. It is an error if a stream was refused or ended.
+// seen returns how far the clients are. It returns a streamError if a stream was refused or ended.
 func (c *crowd) seen() (seen, error) {
 	s := seen{all: math.MaxInt}
 	for _, m := range c.members {
@@ -256,10 +258,10 @@ func (c *crowd) seen() (seen, error) {
 	return s, nil
 }
 
-// streamError says that streams did not open, or ended.
+// streamError says that streams were refused or ended by the server.
 type streamError struct {
 	refused, dropped int64
-	why              string // the first one
+	why              string // of the first one
 }
 
 func (e *streamError) Error() string {
@@ -279,13 +281,13 @@ func (c *crowd) cut(ctx context.Context) error {
 	return nil
 }
 
-// mark has the clients forget the times and counts of what has been, but not its events.
+// mark resets the clients' times and counts. They still know which events they have received.
 func (c *crowd) mark(ctx context.Context) error {
 	_, err := c.ask(ctx, order{Do: "mark"}, "marked")
 	return err
 }
 
-// verdict is what all clients have seen since the mark, and all faults.
+// verdict is what all clients have measured since the mark, and all their faults.
 type verdict struct {
 	faults  faults
 	why     string
@@ -296,7 +298,7 @@ type verdict struct {
 	opening *hdrhistogram.Histogram
 }
 
-// audit asks the clients what they have seen, given how many events were published per channel.
+// audit asks the clients for a verdict, after so many events were published per channel.
 func (c *crowd) audit(ctx context.Context, events int) (verdict, error) {
 	v := verdict{latency: newHistogram(), opening: newHistogram()}
 	notes, err := c.ask(ctx, order{Do: "audit", Events: events}, "audit")

@@ -7,7 +7,7 @@ import (
 	"strconv"
 )
 
-// Names of figures, as in the JSON. doc.go says how each is measured.
+// Names of figures, as they stand in the JSON. The package comment says how each is measured.
 const (
 	figCPU             = "cpu_us_per_delivery"
 	figKernelShare     = "kernel_percent"
@@ -43,7 +43,7 @@ const (
 	figStolen          = "stolen_percent"
 )
 
-// titles are the figures' columns in the tables.
+// titles are the heads of the figures' columns.
 var titles = map[string]string{
 	figCPU:             "CPU µs/delivery",
 	figKernelShare:     "in kernel %",
@@ -74,7 +74,7 @@ var titles = map[string]string{
 	figAnswerP99:       "answer p99 ms",
 }
 
-// number writes a figure with three digits that count.
+// number writes a figure with three significant digits, or a dash if there is none (NaN).
 func number(v float64) string {
 	switch a := math.Abs(v); {
 	case math.IsNaN(v):

@@ -16,33 +16,33 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// streamHead is all that the floor program says before the frames. The body ends with the connection.
+// streamHead is everything that the floor sends before the frames. The body ends with the connection.
 const streamHead = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n\r\n" +
 	"retry: 3000\n\n"
 
-// Tags in the floor's epoll set, in place of a connection's descriptor.
+// Marks in the floor's epoll set, where a connection has its descriptor.
 const (
 	floorControl = -1
 	floorListen  = -2
 )
 
-// floor is the cheapest program that delivers an event to each client by itself: one thread, one write(2) of a ready
-// frame per delivery, nothing else. It has no Redis, no history, no positions, no heartbeats, no limits, and it gives
-// up if a client does not keep up. A server that does not join deliveries together can't be cheaper.
+// floor is the cheapest program that delivers each event to each client by a write of its own: one thread, one write(2)
+// of a ready frame per delivery, nothing else. It has no Redis, no history, no positions, no heartbeats and no limits,
+// and it gives up if a client is too slow. Only a server that joins deliveries can be cheaper.
 type floor struct {
 	epoll    int
 	listener int
-	clients  []int32       // descriptors of all streams
-	places   map[int32]int // in clients, by descriptor
-	own      map[int]int32 // descriptor by channel, for the streams of one client's channel
-	heads    map[int32][]byte
+	clients  []int32          // descriptors of all streams
+	places   map[int32]int    // by descriptor: its index in clients
+	own      map[int]int32    // by channel: the descriptor of the one client that reads it
+	heads    map[int32][]byte // by descriptor: the part of the request that has come
 	control  *control
 	buffer   []byte
 }
 
-// runFloor is the role floor: it serves until in ends.
+// runFloor is the role floor. It serves until in ends.
 func runFloor(in *os.File, out io.Writer) error {
-	// One thread, and no garbage collector: nothing is allocated per delivery, and little per connection.
+	// There is one thread and no garbage collector: nothing is allocated per delivery, and little per connection.
 	runtime.GOMAXPROCS(1)
 	runtime.LockOSThread()
 	debug.SetGCPercent(-1)
@@ -81,8 +81,8 @@ func (f *floor) listen() (address string, err error) {
 		return "", err
 	}
 	f.listener = fd
-	// Connections inherit it. Without it the kernel would join small writes while others are not acknowledged yet, which
-	// is cheaper but late; net/http sets it too.
+	// Connections inherit this option. Without it the kernel would hold small writes back until earlier ones are
+	// acknowledged, and join them. That is cheaper but late. net/http sets the option too.
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
 		return "", err
 	}
@@ -119,7 +119,7 @@ func (f *floor) run() error {
 			case f.heads[e.Fd] != nil:
 				err = f.request(e.Fd)
 			default:
-				f.drop(e.Fd) // a client has nothing more to say than that it goes
+				f.forget(e.Fd) // after its request a client sends nothing, so this is the end of its connection
 			}
 			if errors.Is(err, io.EOF) {
 				return nil
@@ -131,7 +131,7 @@ func (f *floor) run() error {
 	}
 }
 
-// accept takes all connections that wait.
+// accept accepts all connections that are waiting.
 func (f *floor) accept() error {
 	for {
 		fd, _, err := unix.Accept4(f.listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
@@ -148,11 +148,11 @@ func (f *floor) accept() error {
 	}
 }
 
-// request reads a request; when all of it has come the stream begins.
+// request reads a request. When all of it has come the stream begins.
 func (f *floor) request(fd int32) error {
 	n, err := unix.Read(int(fd), f.buffer)
 	if err != nil || n == 0 {
-		f.drop(fd)
+		f.forget(fd)
 		return nil
 	}
 	head := append(f.heads[fd], f.buffer[:n]...)
@@ -169,7 +169,7 @@ func (f *floor) request(fd int32) error {
 	return f.write(fd, []byte(streamHead))
 }
 
-// requested returns the channel that a request is for: the number its path ends with, or the shared one.
+// requested returns the channel that a request is for: the number at the end of its path, or the shared channel.
 func requested(head []byte) int {
 	_, path, _ := bytes.Cut(head, []byte{' '})
 	path, _, _ = bytes.Cut(path, []byte{' '})
@@ -180,8 +180,8 @@ func requested(head []byte) int {
 	return channel
 }
 
-// drop forgets a client that has gone.
-func (f *floor) drop(fd int32) {
+// forget removes a client that has gone, and closes its connection.
+func (f *floor) forget(fd int32) {
 	if i, ok := f.places[fd]; ok {
 		last := f.clients[len(f.clients)-1]
 		f.clients[i], f.places[last] = last, i
@@ -189,11 +189,10 @@ func (f *floor) drop(fd int32) {
 		delete(f.places, fd)
 	}
 	delete(f.heads, fd)
-	_ = unix.Close(int(fd)) // it leaves the epoll set by that
+	_ = unix.Close(int(fd)) // this also removes it from the epoll set
 }
 
-// deliver reads events from the control pipe and writes each to those it is for. It returns io.EOF when there will be
-// no more.
+// deliver reads events from standard input and writes each to its clients. It returns io.EOF when no more will come.
 func (f *floor) deliver() error {
 	if err := f.control.read(f.buffer); err != nil {
 		return err
@@ -221,17 +220,18 @@ func (f *floor) deliver() error {
 	return nil
 }
 
-// write is one write(2). It goes around Go's scheduler, which has nothing else to run: with unix.Write a delivery
-// costs a tenth to a quarter more, and a floor that is too high would flatter everything above it.
+// write is one write(2). It does not tell Go's scheduler about the system call, because there is nothing else to run:
+// with unix.Write a delivery costs a tenth to a quarter more, and a floor that is too expensive would make every other
+// server look better than it is.
 func (f *floor) write(fd int32, b []byte) error {
 	n, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
 	switch {
 	case errno == unix.EPIPE, errno == unix.ECONNRESET:
-		return nil // it is gone; its hang-up is about to be read
+		return nil // the client has gone; epoll is about to report that
 	case errno != 0:
 		return fmt.Errorf("write to a client: %w", errno)
 	case int(n) < len(b):
-		return errors.New("write to a client: it is too slow")
+		return errors.New("write to a client: the client is too slow")
 	}
 	return nil
 }

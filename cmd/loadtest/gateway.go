@@ -14,8 +14,8 @@ import (
 	"sluice/cmd/internal/rig"
 )
 
-// startGateway starts a redis-server and replicas of the gateway on it. The settings are the defaults, but for what
-// belongs to the place: addresses, and logs.
+// startGateway starts a redis-server and replicas of the gateway on it. Their settings are the defaults, except those
+// that a trial needs: addresses, names and the format of the log.
 func startGateway(ctx context.Context, ps *rig.Group, replicas int, o options) (*server, error) {
 	redis, err := startRedis(ctx, ps)
 	if err != nil {

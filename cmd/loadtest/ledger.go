@@ -7,24 +7,24 @@ import (
 	"hash/fnv"
 )
 
-// ledger is the order in which the events of one channel reached its clients. The first client to get an event writes
-// it down; every other one must get the same events in the same order. Which order that is, is the server's choice:
-// events that are published side by side have none of their own. audit says whether all of them are there.
+// ledger is the order in which the events of one channel reached its clients. The first client that receives an event
+// writes it into the ledger. Every other client must receive the same events in the same order. The server chooses the
+// order: events that are published at the same time have none. audit finds out whether all of them are there.
 type ledger struct {
 	order   []int32 // numbers of events
-	got     []int32 // clients that have had order[i]
-	places  []int32 // by number: the event's place in order, plus one; 0: nobody has had it
-	clients int32   // that watch
-	all     int     // leading events of order that every client has had
+	got     []int32 // by place in order: how many clients have received the event
+	places  []int32 // by number of an event: its place in order plus one, or 0 if no client has received it
+	clients int32   // how many there are
+	all     int     // how many events from the beginning of order every client has received
 }
 
-// faults are what must not happen to a client. All zero means: nothing lost, nothing repeated, nothing out of order.
+// faults counts what must not happen to clients. If all are zero nothing was lost, repeated or out of order.
 type faults struct {
-	Missing    int64 `json:"missing,omitempty"`    // an event that a client did not get
-	Repeated   int64 `json:"repeated,omitempty"`   // an event that a client got again
-	Disordered int64 `json:"disordered,omitempty"` // an event that came where others had another one
-	Gaps       int64 `json:"gaps,omitempty"`       // gap notices: nothing here is old enough to be gone
-	Unreadable int64 `json:"unreadable,omitempty"` // data that nobody published
+	Missing    int64 `json:"missing,omitempty"`    // events that a client did not receive
+	Repeated   int64 `json:"repeated,omitempty"`   // events that a client received again
+	Disordered int64 `json:"disordered,omitempty"` // events that came where other clients had received another one
+	Gaps       int64 `json:"gaps,omitempty"`       // gap events, though nothing is trimmed here
+	Unreadable int64 `json:"unreadable,omitempty"` // events with data that nobody published
 	Dropped    int64 `json:"dropped,omitempty"`    // streams that the server ended
 	Refused    int64 `json:"refused,omitempty"`    // streams that did not open
 }
@@ -41,12 +41,13 @@ func (f *faults) add(g faults) {
 
 func (f faults) none() bool { return f == faults{} }
 
-// take notes that a client whose cursor is here got event n, and returns its cursor afterwards.
-func (l *ledger) take(cursor, n int, f *faults) int {
+// receive records that a client received event n. cursor is the place in order of the event that it should receive
+// next; the new cursor is returned.
+func (l *ledger) receive(cursor, n int, f *faults) int {
 	place := l.place(n)
 	switch {
 	case place < 0 && cursor < len(l.order):
-		f.Disordered++ // nobody has had it, and the others have gone on with another one
+		f.Disordered++ // no client has received it, and at this place the others received another one
 		return cursor
 	case place < 0:
 		for len(l.places) <= n {
@@ -68,7 +69,7 @@ func (l *ledger) take(cursor, n int, f *faults) int {
 	return cursor + 1
 }
 
-// place returns where in the order event n is, or -1.
+// place returns the place of event n in order, or -1 if no client has received it.
 func (l *ledger) place(n int) int {
 	if n >= len(l.places) {
 		return -1
@@ -76,8 +77,8 @@ func (l *ledger) place(n int) int {
 	return int(l.places[n]) - 1
 }
 
-// audit counts what is missing after the events 0 to events-1 have been published: for every client what nobody had,
-// and what those clients have not had whose cursors are given.
+// audit counts what is missing after the events 0 to events-1 have been published: the events that no client has
+// received, once for each client, and those that a client with one of the given cursors has not received yet.
 func (l *ledger) audit(events int, cursors []int, f *faults) {
 	for n := range events {
 		if l.place(n) < 0 {
@@ -94,7 +95,7 @@ func (l *ledger) audit(events int, cursors []int, f *faults) {
 	}
 }
 
-// sum is a short value that ledgers with the same events in the same order share.
+// sum returns a hash of the order: it is the same for ledgers with the same events in the same order.
 func (l *ledger) sum() uint64 {
 	h := fnv.New64a()
 	for _, n := range l.order {

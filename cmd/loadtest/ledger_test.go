@@ -4,7 +4,7 @@ package main
 
 import "testing"
 
-// follow has clients take events in the given orders, one after the other, and audits.
+// follow has one client after the other receive events in a given order, and audits the ledger.
 func follow(events int, orders ...[]int) faults {
 	l := &ledger{clients: int32(len(orders))}
 	var f faults
@@ -12,7 +12,7 @@ func follow(events int, orders ...[]int) faults {
 	for _, order := range orders {
 		cursor := 0
 		for _, n := range order {
-			cursor = l.take(cursor, n, &f)
+			cursor = l.receive(cursor, n, &f)
 		}
 		cursors = append(cursors, cursor)
 	}
@@ -20,7 +20,7 @@ func follow(events int, orders ...[]int) faults {
 	return f
 }
 
-func TestLedgerFindsEachFault(t *testing.T) {
+func TestEachFaultOfAStreamIsCounted(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		events int
@@ -47,14 +47,14 @@ func TestLedgerFindsEachFault(t *testing.T) {
 	}
 }
 
-func TestLedgerSaysWhatAllClientsHaveHad(t *testing.T) {
+func TestItIsKnownWhatEveryClientHasReceived(t *testing.T) {
 	l := &ledger{clients: 3}
 	var f faults
 	var cursors [3]int
 	for i, step := range []struct{ client, n, all int }{
 		{0, 0, 0}, {0, 1, 0}, {1, 0, 0}, {2, 0, 1}, {1, 1, 1}, {0, 2, 1}, {2, 1, 2}, {1, 2, 2}, {2, 2, 3},
 	} {
-		cursors[step.client] = l.take(cursors[step.client], step.n, &f)
+		cursors[step.client] = l.receive(cursors[step.client], step.n, &f)
 		if l.all != step.all {
 			t.Errorf("step %d: all clients have %d events, want %d", i, l.all, step.all)
 		}
@@ -64,13 +64,13 @@ func TestLedgerSaysWhatAllClientsHaveHad(t *testing.T) {
 	}
 }
 
-func TestLedgersOfTwoProcessesAreTheSameInTheSameOrderOnly(t *testing.T) {
+func TestTwoProcessesThatSawDifferentOrdersAreFound(t *testing.T) {
 	written := func(order ...int) uint64 {
 		l := &ledger{clients: 1}
 		var f faults
 		cursor := 0
 		for _, n := range order {
-			cursor = l.take(cursor, n, &f)
+			cursor = l.receive(cursor, n, &f)
 		}
 		return l.sum()
 	}

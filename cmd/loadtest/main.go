@@ -20,7 +20,7 @@ import (
 // Exit codes.
 const (
 	exitGood   = 0
-	exitFailed = 1 // a trial failed: something was lost, or a server gave up
+	exitFailed = 1 // a trial failed: an event was lost, repeated or out of order, or a server gave up
 	exitSetUp  = 2 // nothing could be measured
 )
 
@@ -31,7 +31,7 @@ func main() {
 	os.Exit(code)
 }
 
-// command is the program; it returns the exit code.
+// command is the program. It returns the exit code.
 func command(ctx context.Context, args []string, in *os.File, out, errOut io.Writer) int {
 	o, err := parse(args, errOut)
 	if errors.Is(err, flag.ErrHelp) {
@@ -54,7 +54,7 @@ func command(ctx context.Context, args []string, in *os.File, out, errOut io.Wri
 	return code
 }
 
-// play is what a process does that this command started from itself.
+// play runs a role, in a process that this command has started from itself.
 func play(role string, in *os.File, out io.Writer) error {
 	switch role {
 	case floorServer:
@@ -66,7 +66,7 @@ func play(role string, in *os.File, out io.Writer) error {
 	}
 }
 
-// measure runs the modes and writes what came out.
+// measure runs the modes and writes the results. It returns the exit code.
 func measure(ctx context.Context, args []string, o options, out, errOut io.Writer) (int, error) {
 	logging.Disable() // go-redis would report every try to reach a server that is about to listen
 	ctx, cancel := context.WithTimeout(ctx, o.limit)

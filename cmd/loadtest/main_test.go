@@ -19,7 +19,7 @@ import (
 	"sluice/cmd/internal/rig/rigtest"
 )
 
-// TestMain lets the test's own program play the roles that the command starts from itself.
+// TestMain lets the test's own program play the roles, which the command starts from itself.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "-role" {
 		os.Exit(command(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
@@ -27,10 +27,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestAllModes runs everything, small: every mode works with every server, and no client misses anything.
-func TestAllModes(t *testing.T) {
+func TestEveryModeWorksWithEveryServerAndNoClientMissesAnything(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes some twenty seconds")
+		t.Skip("starts many servers")
 	}
 	rigtest.Need(t, "redis-server")
 	rigtest.Need(t, "go") // builds the gateway
@@ -72,7 +71,7 @@ func TestAllModes(t *testing.T) {
 	}
 }
 
-// checkTrial expects the figures that a mode shows, as far as a server has them.
+// checkTrial checks that a trial has the figures that its mode shows, except those that its server cannot have.
 func checkTrial(t *testing.T, rs results, m mode, w work, server string) {
 	t.Helper()
 	gatewayOnly := []string{figGoroutines, figSubscribes, figRedisEvent}
@@ -91,7 +90,7 @@ func checkTrial(t *testing.T, rs results, m mode, w work, server string) {
 	}
 }
 
-func TestLossIsNotPassedOver(t *testing.T) {
+func TestALostEventIsReported(t *testing.T) {
 	ps := rig.NewGroup(t.TempDir())
 	t.Cleanup(ps.Close)
 	o, err := parse([]string{"-quick"}, io.Discard)
@@ -117,7 +116,7 @@ func TestLossIsNotPassedOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.crowd.stall = 300 * time.Millisecond
-	r.published++ // one is said to be published, and is not: as if the server had lost it
+	r.published++ // this event was never published: to the clients it looks as if the server had lost it
 	if err := r.publish(ctx, 1, 2); !errors.Is(err, errStalled) {
 		t.Fatalf("waiting for an event that was never sent: %v", err)
 	}
@@ -126,7 +125,7 @@ func TestLossIsNotPassedOver(t *testing.T) {
 	}
 }
 
-func TestInterruptEndsEverything(t *testing.T) {
+func TestAnInterruptedTrialEndsItsProcesses(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	o, err := parse([]string{"-quick", "-mode", "paced"}, io.Discard)
 	if err != nil {

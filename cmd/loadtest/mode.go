@@ -4,34 +4,35 @@ package main
 
 import "context"
 
-// mode is a kind of work that is measured.
+// mode is one kind of measurement.
 type mode struct {
 	name    string
 	about   string
-	works   func(o options) []work
-	run     func(ctx context.Context, r *run) error // one trial
+	works   func(o options) []work                  // what its trials do
+	run     func(ctx context.Context, r *run) error // does one trial
 	key     string                                  // the figure whose ratios are shown; empty: none
-	ratios  []string                                // servers the others are compared with
-	columns []string                                // the figures shown
+	ratios  []string                                // the servers that the others are compared with
+	columns []string                                // the figures that are shown
 }
 
-// work is what one trial does, apart from the server it does it with.
+// work is what one trial does, with any of its servers.
 type work struct {
 	label    string
 	clients  int
-	channels int // that the clients are spread over, in resume; 0: one
-	events   int // per channel, the measured ones
-	bytes    int // of an event's data; 0: what the options say
+	channels int // how many channels the clients are spread over, in the mode resume; 0: one
+	events   int // measured events per channel
+	bytes    int // of an event's data; 0: as in the options
 	replicas int // of the gateway
 	servers  []string
 }
 
-// Which servers take part.
+// everyServer returns the names of all servers.
 func everyServer() []string { return []string{floorServer, naiveServer, gatewayServer} }
 
-// bothRatios are shown where floor and naive do the same work.
+// bothRatios returns the servers that the gateway is compared with.
 func bothRatios() []string { return []string{floorServer, naiveServer} }
 
+// allModes returns the modes in the order in which they are run.
 func allModes() []mode {
 	return []mode{
 		idleMode(), pacedMode(), burstMode(), channelsMode(), resumeMode(), connectMode(), publishMode(), scaleMode(),

@@ -39,7 +39,7 @@ func runChannels(ctx context.Context, r *run) error {
 		r.figures[figSubscribes] = float64(since(after, before)["subscribe"])
 		r.redis = since(after, before)
 	}
-	if err := r.renewPublisher(); err != nil { // its connections may not be held that long
+	if err := r.renewPublisher(); err != nil { // the server may have closed its idle connections
 		return err
 	}
 	r.say("publishing")
@@ -54,8 +54,8 @@ func runChannels(ctx context.Context, r *run) error {
 	return r.judge(ctx)
 }
 
-// publishOwn publishes n events to each client's own channel, in turns, and waits until they have arrived. As many
-// are under way as in burst.
+// publishOwn publishes n events to the channel of each client, one channel after the other, and waits until they have
+// arrived. At most burstWindow events are under way.
 func (r *run) publishOwn(ctx context.Context, n int) error {
 	sent := 0
 	arrived := func(least int) func(seen) bool {

@@ -13,7 +13,7 @@ import (
 func connectMode() mode {
 	return mode{
 		name:  "connect",
-		about: "streams opened and closed as fast as they go",
+		about: "streams are opened and closed as fast as possible",
 		works: func(o options) []work {
 			return []work{{clients: o.size(5000), replicas: 1, servers: everyServer()}}
 		},
@@ -70,7 +70,8 @@ func runConnect(ctx context.Context, r *run) error {
 	return nil
 }
 
-// fewFiles is what a server may hold more than before its clients came: connections to Redis and of publishers.
+// fewFiles is how many more descriptors than before a server may have after its clients have left: connections to Redis
+// and of publishers.
 const fewFiles = 100
 
 // awaitGone waits until the server has closed its clients' connections.
@@ -78,7 +79,7 @@ func (r *run) awaitGone(ctx context.Context, before int) error {
 	return rig.Until(ctx, 30*time.Second, func(context.Context) error {
 		n, err := descriptors(r.server.pids()...)
 		if err == nil && n > before+fewFiles {
-			err = fmt.Errorf("%s holds %d file descriptors after its clients have left, %d before they came",
+			err = fmt.Errorf("%s has %d file descriptors after its clients have left, and had %d before they came",
 				r.server.name, n, before)
 		}
 		return err

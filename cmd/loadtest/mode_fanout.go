@@ -4,7 +4,7 @@ package main
 
 import "context"
 
-// burstWindow is how many events are under way in burst: published, and not yet with every client.
+// burstWindow is how many events are under way in burst: they are published, and some client has not received them yet.
 const burstWindow = 64
 
 func pacedMode() mode {
@@ -24,7 +24,7 @@ func pacedMode() mode {
 func burstMode() mode {
 	return mode{
 		name:  "burst",
-		about: "64 events in flight to all clients",
+		about: "64 events under way to all clients",
 		works: func(o options) []work {
 			return []work{{clients: o.size(5000), events: o.number(320), replicas: 1, servers: everyServer()}}
 		},
@@ -35,11 +35,12 @@ func burstMode() mode {
 	}
 }
 
+// fanOutColumns returns the figures of the modes in which every client receives every event.
 func fanOutColumns() []string {
 	return []string{figCPU, figKernelShare, figP50, figP99, figDeliveries, figPerRead, figRedisEvent}
 }
 
-// fanOut is one trial of one channel for all clients, with so many events under way.
+// fanOut does one trial in which all clients read one channel, with so many events under way.
 func (r *run) fanOut(ctx context.Context, window int) error {
 	if err := r.start(ctx); err != nil {
 		return err
@@ -48,7 +49,7 @@ func (r *run) fanOut(ctx context.Context, window int) error {
 		return err
 	}
 	r.say("warming up")
-	// Also for the servers' memory, and the branches of the processor.
+	// The warm-up fills the caches of the processor and the memory of the servers.
 	if err := r.publish(ctx, max(5, r.w.events/10), window); err != nil {
 		return err
 	}
@@ -69,8 +70,8 @@ func (r *run) measurePublish(ctx context.Context, window int) (measured, error) 
 	return r.measure(ctx, func() error { return r.publish(ctx, r.w.events, window) })
 }
 
-// publish publishes n events to the shared channel, and waits until all clients have them. At most window events are
-// under way.
+// publish publishes n events to the shared channel and waits until all clients have received them. At most window
+// events are under way.
 func (r *run) publish(ctx context.Context, n, window int) error {
 	for range n {
 		if err := r.awaitAll(ctx, r.published-window+1); err != nil {
@@ -84,7 +85,7 @@ func (r *run) publish(ctx context.Context, n, window int) error {
 	return r.awaitAll(ctx, r.published)
 }
 
-// awaitAll waits until every client has had so many events of the shared channel.
+// awaitAll waits until every client has received so many events of the shared channel.
 func (r *run) awaitAll(ctx context.Context, events int) error {
 	return r.crowd.await(ctx, func(s seen) bool { return s.all >= events })
 }

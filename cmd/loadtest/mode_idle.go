@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// openRate is how many clients per second connect where connecting is not what is measured.
+// openRate is how many clients per second connect in modes that do not measure connecting.
 const openRate = 4000
 
 func idleMode() mode {
 	return mode{
 		name:  "idle",
-		about: "memory and goroutines of streams that wait",
+		about: "memory and goroutines of idle streams",
 		works: func(o options) []work {
 			return []work{{clients: o.size(15_000), replicas: 1, servers: everyServer()}}
 		},
@@ -32,7 +32,7 @@ func idleMode() mode {
 	}
 }
 
-// openAndWeigh connects all clients and notes what they cost while nothing happens.
+// openAndWeigh connects all clients and sets the figures of what they cost while nothing happens.
 func (r *run) openAndWeigh(ctx context.Context, how opening) error {
 	if err := pause(ctx, 2*r.o.settle); err != nil {
 		return err

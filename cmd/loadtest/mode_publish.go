@@ -4,7 +4,7 @@ package main
 
 import "context"
 
-// rawWindow is how many raw PUBLISH messages may be under way, from Redis to the one client that watches.
+// rawWindow is how many raw messages may be under way between Redis and the one client that reads them.
 const rawWindow = 512
 
 // How events are published.
@@ -16,7 +16,7 @@ const (
 func publishMode() mode {
 	return mode{
 		name:  "publish",
-		about: "events taken in, by POST and by raw PUBLISH, with one client that watches",
+		about: "events published by POST and by raw PUBLISH, with one client that reads them",
 		works: func(o options) []work {
 			n := o.number(20_000)
 			return []work{
@@ -30,7 +30,7 @@ func publishMode() mode {
 }
 
 func runPublish(ctx context.Context, r *run) error {
-	window := r.w.events // the connections bound it: each waits for its answer
+	window := r.w.events // POSTs need no window: each connection waits for its answer
 	r.o.publish = "post"
 	if r.w.label == byRaw {
 		r.o.publish, window = "raw", rawWindow
@@ -45,7 +45,7 @@ func runPublish(ctx context.Context, r *run) error {
 	if err := r.publish(ctx, r.w.events/10, window); err != nil {
 		return err
 	}
-	if err := r.renewPublisher(); err != nil { // for its histogram
+	if err := r.renewPublisher(); err != nil { // its histogram must not contain the warm-up
 		return err
 	}
 	span, err := r.measurePublish(ctx, window)

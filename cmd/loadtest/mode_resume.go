@@ -9,17 +9,18 @@ import (
 	"time"
 )
 
-// Events of a resume trial. Together they are fewer than the gateway's history keeps by default: nobody may miss one.
+// Events of a resume trial, per channel. Together they are fewer than a history keeps by default, so no client may miss
+// one.
 const (
 	eventsBefore = 20
-	eventsAway   = 40 // while nobody is connected
-	eventsDuring = 10 // while the clients come back
+	eventsAway   = 40 // while no client is connected
+	eventsDuring = 10 // while the clients reconnect
 )
 
 func resumeMode() mode {
 	return mode{
 		name:  "resume",
-		about: "all clients are cut at once, and come back with their Last-Event-ID",
+		about: "all clients are disconnected at once, and reconnect with their Last-Event-ID",
 		works: func(o options) []work {
 			var all []work
 			for _, channels := range []int{1, 100} {
@@ -33,19 +34,21 @@ func resumeMode() mode {
 				}
 				all = append(all, w)
 			}
-			// What these have missed is many parts of a stream's start.
+			// What these clients have missed is too large to be sent at once.
 			far := all[0]
 			far.clients, far.bytes = o.size(3000), 16<<10
 			far.label = fmt.Sprintf("%s clients %d KiB behind", thousands(far.clients), eventsAway*far.bytes>>10)
 			return append(all, far)
 		},
-		run:     runResume,
-		columns: []string{figCaughtUp, figConnects, figCPUResume, figRedisCommands, figRedisPerChannel, figOpenP50, figOpenP99},
+		run: runResume,
+		columns: []string{
+			figCaughtUp, figConnects, figCPUResume, figRedisCommands, figRedisPerChannel, figOpenP50, figOpenP99,
+		},
 	}
 }
 
 func runResume(ctx context.Context, r *run) error {
-	r.o.publish = "post" // a raw PUBLISH is stored while somebody watches, and here nobody does for a while
+	r.o.publish = "post" // a raw message is stored only while a client reads the channel, and for a while none does
 	r.o.bytes = cmp.Or(r.w.bytes, r.o.bytes)
 	if err := r.start(ctx); err != nil {
 		return err
@@ -68,7 +71,7 @@ func runResume(ctx context.Context, r *run) error {
 	}
 	var back time.Duration
 	span, err := r.measure(ctx, func() error {
-		r.say("coming back")
+		r.say("reconnecting")
 		if err := r.crowd.cut(ctx); err != nil {
 			return err
 		}
@@ -124,7 +127,7 @@ func (r *run) publishBlind(ctx context.Context, n int) error {
 	return nil
 }
 
-// awaitTotal waits until every client has had all events of its channel.
+// awaitTotal waits until every client has received all events of its channel.
 func (r *run) awaitTotal(ctx context.Context) error {
 	return r.crowd.await(ctx, func(s seen) bool { return s.total >= int64(r.published)*int64(r.w.clients) })
 }

@@ -13,17 +13,17 @@ import (
 	"time"
 )
 
-// naive is the server that most tutorials arrive at: net/http, and for each client a goroutine, a Go channel and a
-// Flush per event. It has no Redis, no history, no positions.
+// naive is the server that most tutorials show: net/http, and for each client a goroutine, a Go channel, and a Flush
+// per event. It has no Redis, no history and no positions.
 type naive struct {
 	mu      sync.Mutex
 	clients map[int]map[chan []byte]bool // by channel; guarded by mu
 }
 
-// naiveQueue is larger than the number of events under way, so that no event is ever dropped here.
+// naiveQueue is larger than the number of events under way, so that broadcast never waits for a client.
 const naiveQueue = 256
 
-// runNaive is the role naive: it serves until in ends.
+// runNaive is the role naive. It serves until in ends. The process ends with it, and its goroutines with the process.
 func runNaive(in *os.File, out io.Writer) error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -45,7 +45,7 @@ func runNaive(in *os.File, out io.Writer) error {
 
 // ServeHTTP is one client's stream.
 func (s *naive) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	flusher := w.(http.Flusher) // HTTP/1.1 has it
+	flusher := w.(http.Flusher) // always so with HTTP/1.1
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-cache")
 	frames := make(chan []byte, naiveQueue)
@@ -85,7 +85,8 @@ func (s *naive) join(channel int, frames chan []byte) (leave func()) {
 	}
 }
 
-// broadcast hands the events that come in to the clients' goroutines. It returns io.EOF when there will be no more.
+// broadcast passes each event that is read from in to the goroutines of its clients. It returns io.EOF when no more
+// will come.
 func (s *naive) broadcast(in io.Reader) error {
 	r := bufio.NewReaderSize(in, 64<<10)
 	for {

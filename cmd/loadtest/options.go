@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// spareFiles is how many file descriptors a server needs beside its clients' connections.
+// spareFiles is how many file descriptors a server needs in addition to those of its clients' connections.
 const spareFiles = 500
 
 // options are the command's flags.
@@ -32,37 +32,40 @@ type options struct {
 	quick   bool
 	limit   time.Duration
 
-	settle time.Duration // before a span is measured, and at its end, so that work that trails behind counts
-	files  int           // file descriptors a server may have
+	settle time.Duration // pause before and after the work that is measured, so that work that follows later counts
+	files  int           // file descriptors that a server may have
 }
 
+// parse reads the command line.
 func parse(args []string, errOut io.Writer) (options, error) {
 	o := options{settle: 200 * time.Millisecond, files: fileLimit()}
 	var names, servers string
 	flags := flag.NewFlagSet("loadtest", flag.ContinueOnError)
 	flags.SetOutput(errOut)
 	flags.StringVar(&names, "mode", "all", "comma list of `modes`, or all")
-	flags.StringVar(&servers, "servers", "", "comma list of `servers`: floor, naive, gateway; empty: all that can")
+	flags.StringVar(&servers, "servers", "", "comma list of `servers`: floor, naive, gateway; empty: all of them")
 	flags.IntVar(&o.clients, "clients", 0,
-		"clients, instead of each mode's own number; scale takes a 15th, a third, and all")
+		"number of clients, instead of each mode's own; scale also measures a 15th and a third of it")
 	flags.IntVar(&o.events, "events", 0,
-		"events per trial, instead of each mode's own number (paced, burst, publish, scale)")
-	flags.IntVar(&o.repeat, "repeat", 3, "turns; the tables show medians")
-	flags.IntVar(&o.bytes, "bytes", 200, "length of an event's data")
+		"number of events per trial of paced, burst, publish and scale, instead of each mode's own")
+	flags.IntVar(&o.repeat, "repeat", 3, "number of turns; the tables show medians")
+	flags.IntVar(&o.bytes, "bytes", 200, "length of an event's data in bytes")
 	flags.DurationVar(&o.hold, "hold", 30*time.Second, "how long idle streams are held before their memory is measured")
-	flags.StringVar(&o.gateway, "gateway", "", "`path` of a gateway to measure instead of building ./cmd/gateway")
-	flags.StringVar(&o.writer, "writer", "", "GATEWAY_WRITER of the gateway: epoll, goroutine or auto; empty: not set")
+	flags.StringVar(&o.gateway, "gateway", "",
+		"`path` of the gateway's program to measure; empty: it is built from ./cmd/gateway")
+	flags.StringVar(&o.writer, "writer", "",
+		"GATEWAY_WRITER of the gateway: `writer` epoll, goroutine or auto; empty: not set")
 	flags.StringVar(&o.publish, "publish", "post",
-		"how events reach the gateway in paced, burst, channels and scale: post or raw")
+		"how events are published to the gateway in paced, burst, channels and scale: by `way` post or raw")
 	flags.StringVar(&o.json, "json", "", "`file` to write all figures to")
-	flags.BoolVar(&o.quick, "quick", false, "small and short: shows that everything works, not how fast")
+	flags.BoolVar(&o.quick, "quick", false, "few clients and events: shows that everything works, not how fast it is")
 	flags.DurationVar(&o.limit, "limit", 2*time.Hour, "give up after this time")
-	flags.StringVar(&o.role, "role", "", "for the command's own use: floor, naive or clients")
+	flags.StringVar(&o.role, "role", "", "for the command's own use: the `role` of a process, floor, naive or clients")
 	flags.Usage = func() {
 		fmt.Fprintln(errOut,
-			"loadtest measures the gateway beside the cheapest and the simplest program that do the same. Flags:")
+			"loadtest measures the gateway beside the cheapest and the simplest server for the same work.\n\nFlags:")
 		flags.PrintDefaults()
-		fmt.Fprintln(errOut, "Modes:")
+		fmt.Fprintln(errOut, "\nModes:")
 		for _, m := range allModes() {
 			fmt.Fprintf(errOut, "  %-9s %s\n", m.name, m.about)
 		}
@@ -88,10 +91,10 @@ func parse(args []string, errOut io.Writer) (options, error) {
 	if o.modes, err = choose(names); err != nil {
 		return o, err
 	}
-	return o, o.check(flags.Args(), given)
+	return o, o.validate(flags.Args(), given)
 }
 
-// works returns a mode's works, with the chosen servers only.
+// works returns a mode's works. They have the chosen servers only.
 func (o *options) works(m mode) []work {
 	var all []work
 	for _, w := range m.works(*o) {
@@ -103,31 +106,32 @@ func (o *options) works(m mode) []work {
 	return all
 }
 
-// check refuses what would be unbounded, or makes no sense.
-func (o *options) check(rest []string, given map[string]bool) error {
+// validate refuses values out of bounds. given has the names of the flags that were set.
+func (o *options) validate(rest []string, given map[string]bool) error {
 	switch {
 	case len(rest) > 0:
 		return fmt.Errorf("unexpected argument %q", rest[0])
 	case given["clients"] && (o.clients < 1 || o.clients > o.files-spareFiles):
-		return fmt.Errorf("-clients takes 1 to %d: a server may have %d file descriptors", o.files-spareFiles, o.files)
+		return fmt.Errorf("-clients must be from 1 to %d, because a server may have %d file descriptors",
+			o.files-spareFiles, o.files)
 	case given["events"] && (o.events < 1 || o.events > 1_000_000):
-		return errors.New("-events takes 1 to 1000000")
+		return errors.New("-events must be from 1 to 1000000")
 	case o.repeat < 1 || o.repeat > 100:
-		return errors.New("-repeat takes 1 to 100")
+		return errors.New("-repeat must be from 1 to 100")
 	case o.bytes < leastBytes || o.bytes > mostBytes:
-		return fmt.Errorf("-bytes takes %d to %d", leastBytes, mostBytes)
+		return fmt.Errorf("-bytes must be from %d to %d", leastBytes, mostBytes)
 	case o.hold < 0 || o.hold > time.Hour:
-		return errors.New("-hold takes 0s to 1h")
+		return errors.New("-hold must be from 0s to 1h")
 	case o.limit <= 0 || o.limit > 24*time.Hour:
-		return errors.New("-limit takes a time up to 24h")
+		return errors.New("-limit must be more than 0s and at most 24h")
 	case slices.ContainsFunc(o.servers, func(name string) bool { return !slices.Contains(everyServer(), name) }):
-		return errors.New("-servers takes floor, naive and gateway")
+		return errors.New("-servers must be a list of floor, naive and gateway")
 	case !slices.Contains([]string{"", "epoll", "goroutine", "auto"}, o.writer):
-		return errors.New("-writer takes epoll, goroutine or auto")
+		return errors.New("-writer must be epoll, goroutine or auto")
 	case !slices.Contains([]string{"post", "raw"}, o.publish):
-		return errors.New("-publish takes post or raw")
+		return errors.New("-publish must be post or raw")
 	case !slices.Contains([]string{"", floorServer, naiveServer, "clients"}, o.role):
-		return errors.New("-role takes floor, naive or clients")
+		return errors.New("-role must be floor, naive or clients")
 	}
 	return nil
 }
@@ -141,14 +145,14 @@ func choose(names string) ([]mode, error) {
 	for name := range strings.SplitSeq(names, ",") {
 		i := slices.IndexFunc(allModes(), func(m mode) bool { return m.name == name })
 		if i < 0 {
-			return nil, fmt.Errorf("no mode %q", name)
+			return nil, fmt.Errorf("unknown mode %q", name)
 		}
 		chosen = append(chosen, allModes()[i])
 	}
 	return chosen, nil
 }
 
-// size returns how many clients a mode takes that has standard of them by itself.
+// size returns the number of clients of a mode. standard is its number without flags.
 func (o *options) size(standard int) int {
 	switch {
 	case o.clients > 0:
@@ -160,7 +164,7 @@ func (o *options) size(standard int) int {
 	}
 }
 
-// number returns how many events a mode publishes that has standard of them by itself.
+// number returns the number of events of a mode. standard is its number without flags.
 func (o *options) number(standard int) int {
 	switch {
 	case o.events > 0:

@@ -7,13 +7,13 @@ import (
 	"strconv"
 )
 
-// The smallest payload that has room for any number and time, and the largest that makes sense here.
+// The sizes of a payload: the smallest has room for any number and time.
 const (
 	leastBytes = 64
 	mostBytes  = 16 << 10
 )
 
-// sharedChannel is the channel number of the one channel that all clients watch. Others are numbered from 0.
+// sharedChannel is the number of the one channel that all clients read. Other channels are numbered from 0.
 const sharedChannel = -1
 
 // channelName returns the name of a channel.
@@ -24,8 +24,9 @@ func channelName(channel int) string {
 	return "load-" + strconv.Itoa(channel)
 }
 
-// appendPayload appends the data of one event: its number in its channel, the time of its publishing, and padding up
-// to size bytes, so that every frame of a run is equally long. It is compact JSON, which the gateway passes on as is.
+// appendPayload appends the data of one event: its number in its channel, the time when it was published, and padding
+// up to size bytes. So all frames of a run have about the same length. The data is compact JSON, which the gateway
+// delivers unchanged.
 func appendPayload(dst []byte, n int, at int64, size int) []byte {
 	start := len(dst)
 	dst = strconv.AppendInt(append(dst, `{"n":`...), int64(n), 10)
@@ -54,7 +55,7 @@ func parsePayload(data []byte) (n int, at int64, ok bool) {
 	return int(number), at, ok && bytes.HasPrefix(data, []byte(`,"pad":"`)) && bytes.HasSuffix(data, []byte(`"}`))
 }
 
-// digits reads the number that data begins with.
+// digits reads the number at the beginning of data.
 func digits(data []byte) (number int64, rest []byte, ok bool) {
 	i := 0
 	for ; i < len(data) && i < 18 && data[i] >= '0' && data[i] <= '9'; i++ {
@@ -63,9 +64,9 @@ func digits(data []byte) (number int64, rest []byte, ok bool) {
 	return number, data[i:], i > 0
 }
 
-// appendFrame appends the event as floor and naive send it: a frame of the gateway's form and length.
+// appendFrame appends the event as floor and naive send it. The frame has the form and the length of the gateway's.
 func appendFrame(dst []byte, n int, at int64, size int) []byte {
 	dst = strconv.AppendInt(append(dst, "id: "...), int64(n)+1, 10)
-	dst = append(dst, "-LoadTest\ndata: "...) // a nonce has eight characters
+	dst = append(dst, "-loadtest00\ndata: "...) // in place of a nonce: six bytes, written as ten characters
 	return append(appendPayload(dst, n, at, size), "\n\n"...)
 }

@@ -14,13 +14,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ticks is the unit of times in /proc: USER_HZ, which is 100 on every Linux that Go runs on.
+// ticks is how many units of time in /proc make a second: USER_HZ, which is 100 on every Linux that Go supports.
 const ticks = 100
 
 // cpu is processor time.
 type cpu struct {
-	total  time.Duration // user and system, of all threads that live or have lived
-	user   time.Duration // in hundredths of a second only
+	total  time.Duration // user and system time of all threads, also of those that have ended
+	user   time.Duration // measured in hundredths of a second
 	system time.Duration
 }
 
@@ -32,8 +32,9 @@ func (c cpu) plus(d cpu) cpu {
 	return cpu{total: c.total + d.total, user: c.user + d.user, system: c.system + d.system}
 }
 
-// cpuOf returns the processor time that processes have used. The total is read from each process's CPU clock
-// (clock_getcpuclockid(3)): it is utime + stime of /proc/PID/stat before they are cut to hundredths of a second.
+// cpuOf returns the processor time that processes have used. The total comes from the CPU clock of each process
+// (clock_getcpuclockid(3)). It is the sum of utime and stime in /proc/PID/stat, but not rounded to hundredths of a
+// second.
 func cpuOf(pids ...int) (cpu, error) {
 	var sum cpu
 	for _, pid := range pids {
@@ -57,7 +58,8 @@ func cpuOf(pids ...int) (cpu, error) {
 
 // parseStat returns utime and stime of a /proc/PID/stat.
 func parseStat(text []byte) (user, system time.Duration, err error) {
-	// The second field is the program's name in parentheses, which may hold anything: count from its end.
+	// The second field is the program's name in parentheses. It may contain spaces and parentheses, so fields are counted
+	// from its end.
 	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
 	if len(fields) < 13 {
 		return 0, 0, fmt.Errorf("not a /proc/PID/stat: %.80q", text)
@@ -68,12 +70,13 @@ func parseStat(text []byte) (user, system time.Duration, err error) {
 	return time.Duration(u) * tick, time.Duration(s) * tick, errors.Join(err1, err2)
 }
 
-// memory is what processes hold, in bytes. Kernel memory, such as sockets' buffers, is not in it.
+// memory is how much memory processes use, in bytes. Kernel memory, such as the buffers of sockets, is not in it.
 type memory struct {
-	pss int64 // shared pages count in part
-	rss int64
+	pss int64 // a page that several processes share is divided by their number
+	rss int64 // a shared page counts fully
 }
 
+// memoryOf returns the memory of processes, together.
 func memoryOf(pids ...int) (memory, error) {
 	var sum memory
 	for _, pid := range pids {
@@ -111,7 +114,7 @@ func parseRollup(text string) (memory, error) {
 		}
 	}
 	if m.pss < 0 || m.rss < 0 {
-		return memory{}, errors.New("smaps_rollup without Rss and Pss")
+		return memory{}, errors.New("smaps_rollup has no Rss or no Pss")
 	}
 	return m, nil
 }
@@ -129,8 +132,8 @@ func descriptors(pids ...int) (int, error) {
 	return n, nil
 }
 
-// machineBusy returns how long the machine's cores have worked, for whomever, and how much of their time the host gave
-// to others.
+// machineBusy returns how long the machine's cores have worked, for any process, and how much of their time the host of
+// a virtual machine has given to others.
 func machineBusy() (busy, stolen time.Duration, err error) {
 	text, err := os.ReadFile("/proc/stat")
 	if err != nil {
@@ -163,7 +166,8 @@ func parseMachineStat(text string) (busy, stolen time.Duration, err error) {
 	return busy, stolen, nil
 }
 
-// fileLimit returns how many file descriptors a process we start may have: Go raises the soft limit to the hard one.
+// fileLimit returns how many file descriptors a process may have that this one starts. It is the hard limit: Go raises
+// the soft limit to it.
 func fileLimit() int {
 	var limit unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func TestStatIsReadBehindAnyName(t *testing.T) {
+func TestAProgramsNameDoesNotDisturbItsTimes(t *testing.T) {
 	for name, text := range map[string]string{
 		"plain":      "7 (gateway) S 1 7 7 0 -1 4194304 65 0 0 0 24 11 0 0 20 0 1 0 313414 2654208 405",
 		"odd":        "7 (a) S (b c) R 1 7 7 0 -1 4194304 65 0 0 0 24 11 0 0 20 0 1 0 313414 2654208 405",
@@ -27,7 +27,7 @@ func TestStatIsReadBehindAnyName(t *testing.T) {
 	}
 }
 
-func TestRollup(t *testing.T) {
+func TestMemoryIsReadFromARollup(t *testing.T) {
 	text := "55d0-7ffd ---p 00000000 00:00 0    [rollup]\nRss:                1234 kB\nPss:                 567 kB\n" +
 		"Pss_Dirty:           100 kB\nPss_Anon:            100 kB\n"
 	m, err := parseRollup(text)
@@ -39,7 +39,7 @@ func TestRollup(t *testing.T) {
 	}
 }
 
-func TestMachineStat(t *testing.T) {
+func TestBusyAndStolenTimeOfTheMachineAreTold(t *testing.T) {
 	busy, stolen, err := parseMachineStat("cpu  100 1 20 9999 50 2 3 40 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n")
 	if want := 1260 * time.Millisecond; err != nil || busy != want || stolen != 400*time.Millisecond {
 		t.Errorf("got %v, %v, %v", busy, stolen, err)
@@ -49,8 +49,9 @@ func TestMachineStat(t *testing.T) {
 	}
 }
 
-// The two sources of processor time must agree: one of them is a clock whose number is made by hand.
-func TestProcessorTimeOfAProcess(t *testing.T) {
+// The two sources of processor time must agree: the number of the clock is computed by hand, and could be that of
+// another clock.
+func TestTheClockAndTheStatOfAProcessAgree(t *testing.T) {
 	before, err := cpuOf(os.Getpid())
 	if err != nil {
 		t.Fatal(err)
@@ -75,7 +76,7 @@ func TestProcessorTimeOfAProcess(t *testing.T) {
 	}
 }
 
-func TestMemoryAndDescriptorsOfAProcess(t *testing.T) {
+func TestMemoryAndDescriptorsOfAProcessAreCounted(t *testing.T) {
 	before, err := memoryOf(os.Getpid())
 	if err != nil {
 		t.Fatal(err)
@@ -107,12 +108,12 @@ func TestMemoryAndDescriptorsOfAProcess(t *testing.T) {
 	}
 }
 
-func TestNowIsTheSameInAllProcesses(t *testing.T) {
+func TestTheClockIsTheOneThatAllProcessesShare(t *testing.T) {
 	var last int64
 	for range 1000 {
 		at := now()
 		if at < last {
-			t.Fatal("it goes back")
+			t.Fatal("the clock goes back")
 		}
 		last = at
 	}

@@ -11,11 +11,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// progress tells a person what is going on. On a terminal the line of the trial that runs is rewritten in place;
-// elsewhere a line is written when a trial ends.
+// progress shows a person how far the run is. On a terminal it rewrites the line of the running trial again and again.
+// On other outputs it writes a line when a trial ends.
 type progress struct {
 	out   io.Writer
-	width int // of the terminal; 0: it is none
+	width int // of the terminal; 0: the output is no terminal
 	title string
 	doing string
 	shown time.Time
@@ -32,38 +32,39 @@ func newProgress(out io.Writer) *progress {
 	return p
 }
 
-// step says something that stays.
+// step writes a line that stays.
 func (p *progress) step(text string) { fmt.Fprintf(p.out, "%s\n", text) }
 
-// begin says which trial runs.
+// begin shows which trial runs.
 func (p *progress) begin(title string) {
 	p.title, p.doing = title, ""
 	p.line("")
 }
 
-// phase says what the trial does.
+// phase shows what the trial does now.
 func (p *progress) phase(format string, args ...any) {
 	p.doing = fmt.Sprintf(format, args...)
 	p.line("")
 }
 
-// show says how far it is, not too often.
+// show shows how far the trial is, but not too often.
 func (p *progress) show(format string, args ...any) {
 	if time.Since(p.shown) > 100*time.Millisecond {
 		p.line(fmt.Sprintf(format, args...))
 	}
 }
 
+// line rewrites the line of the running trial.
 func (p *progress) line(detail string) {
 	if p.width > 0 {
 		p.shown = time.Now()
-		// A line that is broken into two could not be rewritten.
+		// A line that is longer than the terminal is wide could not be rewritten.
 		text := []rune(fmt.Sprintf("%s  %s  %s", p.title, p.doing, detail))
 		fmt.Fprint(p.out, "\r\x1b[K"+string(text[:min(len(text), p.width-1)]))
 	}
 }
 
-// end says what came out.
+// end writes the result of the trial.
 func (p *progress) end(outcome string) {
 	if p.width > 0 {
 		fmt.Fprint(p.out, "\r\x1b[K")

@@ -4,27 +4,28 @@ package main
 
 import "github.com/HdrHistogram/hdrhistogram-go"
 
-// The load command talks to its client processes in lines of JSON: orders to their standard input, notes from their
-// standard output. A process that reads the end of its input ends.
+// The load command and its client processes exchange lines of JSON: it writes orders to their standard input, they
+// write notes to their standard output. A process ends when its input ends.
 
 // order is one line to a client process.
 type order struct {
 	Do     string     `json:"do"` // open, cut, mark, audit
 	Open   *openOrder `json:"open,omitempty"`
-	Events int        `json:"events,omitempty"` // audit: how many were published, per channel
+	Events int        `json:"events,omitempty"` // for audit: how many were published per channel
 }
 
-// openOrder has a process open its clients. They go on where they were if they have been open before.
+// openOrder tells a process to open the streams of its clients. A client that had a stream before keeps its place: it
+// must receive the next event, not the first one.
 type openOrder struct {
-	Addrs []string `json:"addrs"` // of the servers, taken in turns
+	Addrs []string `json:"addrs"` // of the servers, which the clients use in turns
 	Path  string   `json:"path"`  // of the stream; with Channels, the channel's number is appended
-	// Channels is how many channels the clients are spread over, by their numbers; 0: all watch the shared one.
+	// Channels is how many channels the clients are spread over, by their numbers; 0: all read the shared one.
 	Channels int     `json:"channels"`
 	First    int     `json:"first"` // number of the first client
 	Clients  int     `json:"clients"`
 	Source   int     `json:"source"`  // the process's number: its clients come from 127.0.(1+Source).x
-	Rate     float64 `json:"rate"`    // most opened per second; 0: no bound
-	AtOnce   int     `json:"at_once"` // most under way
+	Rate     float64 `json:"rate"`    // connections per second at most; 0: no limit
+	AtOnce   int     `json:"at_once"` // connections that may be opening at the same time
 	Resume   bool    `json:"resume"`  // send the Last-Event-ID
 }
 
@@ -32,32 +33,33 @@ type openOrder struct {
 type note struct {
 	Say    string  `json:"say"` // progress, opened, cut, marked, audit
 	Opened int     `json:"opened,omitempty"`
-	All    int     `json:"all,omitempty"`   // events of the shared channel that every client of the process has had
-	Total  int64   `json:"total,omitempty"` // events that any client has had
-	Why    string  `json:"why,omitempty"`   // the first thing that went wrong with a stream
+	All    int     `json:"all,omitempty"`   // events of the shared channel that every client of the process has received
+	Total  int64   `json:"total,omitempty"` // deliveries, all clients of the process together
+	Why    string  `json:"why,omitempty"`   // reason of the first fault
 	Audit  *audit  `json:"audit,omitempty"`
 	Faults *faults `json:"faults,omitempty"`
 }
 
-// audit is what a process has seen since the last mark; faults are counted from the beginning.
+// audit is what a process has measured since the last mark. Its faults are counted from the start.
 type audit struct {
 	Faults  faults         `json:"faults"`
 	Events  int64          `json:"events"`
-	Bytes   int64          `json:"bytes"`   // read, with HTTP's own
-	Reads   int64          `json:"reads"`   // calls of read(2): how well the server coalesces
-	Order   map[int]uint64 `json:"order"`   // by channel, the sum of its ledger
-	Latency []byte         `json:"latency"` // histograms, encoded
-	Opening []byte         `json:"opening"`
+	Bytes   int64          `json:"bytes"`   // that were read, with those of HTTP
+	Reads   int64          `json:"reads"`   // calls of read(2): few if the server joins events into one write
+	Order   map[int]uint64 `json:"order"`   // by channel: the sum of its ledger
+	Latency []byte         `json:"latency"` // an encoded histogram
+	Opening []byte         `json:"opening"` // likewise
 }
 
-// newHistogram returns a histogram of microseconds, to a minute, with three digits.
+// newHistogram returns a histogram of microseconds up to one minute, with three significant digits.
 func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, 60_000_000, 3) }
 
+// encodeHistogram returns what hdrhistogram.Decode reads.
 func encodeHistogram(h *hdrhistogram.Histogram) ([]byte, error) {
 	return h.Encode(hdrhistogram.V2CompressedEncodingCookieBase)
 }
 
-// record notes a time span of so many nanoseconds. What is beyond a minute counts as a minute.
+// record adds a span of so many nanoseconds. More than a minute counts as a minute.
 func record(h *hdrhistogram.Histogram, nanos int64) {
 	_ = h.RecordValue(min(max(nanos/1000, 1), 60_000_000)) // it is in range
 }

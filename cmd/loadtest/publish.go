@@ -18,15 +18,15 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// publisher hands events to a server.
+// publisher publishes events to a server.
 type publisher interface {
-	// publish hands over event n of a channel. It may return before the server has taken it.
+	// publish publishes event n of a channel. It may return before the server has received the event.
 	publish(ctx context.Context, channel, n int) error
-	// close waits until the server has taken everything, and reports what went wrong.
+	// close waits until the server has received everything, and returns the first error.
 	close() error
 }
 
-// posters is how many POSTs may be under way at a time.
+// posters is how many POSTs may be under way at the same time.
 const posters = 64
 
 // job is one event to publish.
@@ -34,7 +34,7 @@ type job struct{ channel, n int }
 
 // --- floor and naive -----------------------------------------------------------------------------------------------
 
-// piped writes records to a server's standard input.
+// piped publishes by writing records to a server's standard input.
 type piped struct {
 	to     io.Writer
 	size   int
@@ -53,22 +53,22 @@ func (p *piped) close() error { return nil }
 
 // --- workers -------------------------------------------------------------------------------------------------------
 
-// workers publish jobs until there are no more, or one of them fails.
+// workers are goroutines that publish jobs until there are no more, or until one of them fails.
 type workers struct {
 	jobs  chan job
-	ctx   context.Context // ends when a worker fails; its cause says why
+	ctx   context.Context // ends when a worker fails, with the reason as its cause; close ends the workers, not a caller
 	fail  context.CancelCauseFunc
 	group sync.WaitGroup
 }
 
-// newWorkers returns workers who have waiting jobs taken off the publisher's hands.
+// newWorkers returns no workers yet, and a queue of so many waiting jobs.
 func newWorkers(waiting int) *workers {
 	w := &workers{jobs: make(chan job, waiting)}
 	w.ctx, w.fail = context.WithCancelCause(context.Background())
 	return w
 }
 
-// run adds a worker. It returns when the jobs are closed.
+// run adds a worker. Its work must return when the jobs are closed.
 func (w *workers) run(work func() error) {
 	w.group.Go(func() {
 		if err := work(); err != nil {
@@ -96,11 +96,11 @@ func (w *workers) close() error {
 
 // --- POST ----------------------------------------------------------------------------------------------------------
 
-// poster publishes by POST, over connections that stay open. It speaks just enough HTTP to be cheap: it shares the
-// machine with the server.
+// poster publishes by POST, over connections that stay open. It writes its requests itself, which is cheap: it shares
+// the machine with the server that is measured.
 type poster struct {
 	*workers
-	times []*hdrhistogram.Histogram // of answers, by worker; to be read after close
+	times []*hdrhistogram.Histogram // by worker: how long the answers took; to be read after close
 }
 
 func newPoster(addrs []string, connections, size int) *poster {
@@ -122,8 +122,8 @@ func (p *poster) answers() *hdrhistogram.Histogram {
 	return all
 }
 
-// post publishes jobs over one connection, one after the other. It connects when the first one comes: servers close
-// connections on which nothing is asked.
+// post publishes jobs over one connection, one after the other. It connects when the first job comes: a server closes a
+// connection without requests.
 func post(addr string, jobs <-chan job, times *hdrhistogram.Histogram, size int) error {
 	var conn net.Conn
 	var answers *bufio.Reader
@@ -134,7 +134,7 @@ func post(addr string, jobs <-chan job, times *hdrhistogram.Histogram, size int)
 			if conn, err = net.DialTimeout("tcp", addr, postLimit); err != nil {
 				return fmt.Errorf("POST: %w", err)
 			}
-			defer conn.Close() //nolint:gocritic // there is one
+			defer conn.Close() //nolint:gocritic // in a loop, but for one connection only
 			answers = bufio.NewReader(conn)
 		}
 		if err := conn.SetDeadline(time.Now().Add(postLimit)); err != nil {
@@ -153,10 +153,10 @@ func post(addr string, jobs <-chan job, times *hdrhistogram.Histogram, size int)
 	return nil
 }
 
-// postLimit bounds each step of a POST.
+// postLimit is how long each step of a POST may take.
 const postLimit = 20 * time.Second
 
-// appendPost appends a request.
+// appendPost appends the request that publishes a job.
 func appendPost(dst []byte, j job, at int64, size int) []byte {
 	const before, after = `{"data":`, `}`
 	dst = append(append(dst, "POST /api/channels/"...), channelName(j.channel)...)
@@ -166,7 +166,7 @@ func appendPost(dst []byte, j job, at int64, size int) []byte {
 	return append(appendPayload(dst, j.n, at, size), after...)
 }
 
-// readAnswer reads an answer, and returns an error if it is not 201.
+// readAnswer reads an answer. Any other status than 201 is an error.
 func readAnswer(r *bufio.Reader) error {
 	answer, err := http.ReadResponse(r, nil)
 	if err != nil {
@@ -185,7 +185,8 @@ func readAnswer(r *bufio.Reader) error {
 // rawBatch is how many PUBLISH commands may share one round trip.
 const rawBatch = 64
 
-// newRaw returns a publisher by PUBLISH to Redis, in order, with whatever waits in one round trip.
+// newRaw returns a publisher by PUBLISH to Redis. It keeps the order, and sends all jobs that are waiting in one round
+// trip.
 func newRaw(client *redis.Client, size int) publisher {
 	w := newWorkers(rawBatch)
 	w.run(func() error {
@@ -203,7 +204,7 @@ func newRaw(client *redis.Client, size int) publisher {
 			}
 			for _, a := range answers {
 				if a.(*redis.IntCmd).Val() == 0 {
-					return errors.New("PUBLISH: nobody is subscribed")
+					return errors.New("PUBLISH: no replica is subscribed")
 				}
 			}
 		}
@@ -212,7 +213,7 @@ func newRaw(client *redis.Client, size int) publisher {
 	return w
 }
 
-// waiting returns the next job if there is one already.
+// waiting returns the next job if there is one now.
 func waiting(jobs <-chan job) (j job, ok bool) {
 	select {
 	case j, ok = <-jobs:

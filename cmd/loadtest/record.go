@@ -8,10 +8,10 @@ import (
 	"io"
 )
 
-// Floor and naive get their events on standard input, as records: the event's channel, the length of its frame, and
-// the frame, ready to be sent.
+// Floor and naive read their events from standard input, as records. A record is the channel of an event, the length of
+// its frame, and the frame as it is to be sent.
 
-// recordHead is the length of what precedes the frame.
+// recordHead is the length of a record's head: channel and length, four bytes each.
 const recordHead = 8
 
 // appendRecord appends one record.
@@ -21,12 +21,12 @@ func appendRecord(dst []byte, channel int, frame []byte) []byte {
 	return append(dst, frame...)
 }
 
-// parseHead reads what precedes a frame.
+// parseHead reads the head of a record.
 func parseHead(b []byte) (channel, length int) {
 	return int(int32(binary.LittleEndian.Uint32(b))), int(binary.LittleEndian.Uint32(b[4:]))
 }
 
-// parseRecord returns the first record of b and its size, which is 0 if it is not whole.
+// parseRecord returns the first record of b and its size. The size is 0 if the record is not complete.
 func parseRecord(b []byte) (channel int, frame []byte, size int) {
 	if len(b) < recordHead {
 		return 0, nil, 0
@@ -39,7 +39,7 @@ func parseRecord(b []byte) (channel int, frame []byte, size int) {
 	return channel, b[recordHead:size], size
 }
 
-// readRecord reads one record. It returns io.EOF when there will be no more.
+// readRecord reads one record. It returns io.EOF when there are no more.
 func readRecord(r io.Reader) (channel int, frame []byte, err error) {
 	var head [recordHead]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {

@@ -29,7 +29,8 @@ func startRedis(ctx context.Context, ps *rig.Group) (*redisServer, error) {
 	})}, nil
 }
 
-// commands returns how many commands of each kind the server has run, also those in scripts, without our question.
+// commands returns how many commands of each name the server has run, those in scripts included. The INFO commands that
+// ask for this are left out.
 func (r *redisServer) commands(ctx context.Context) (map[string]int64, error) {
 	text, err := r.client.Info(ctx, "commandstats").Result()
 	if err != nil {
@@ -38,7 +39,7 @@ func (r *redisServer) commands(ctx context.Context) (map[string]int64, error) {
 	return parseCommandStats(text)
 }
 
-// parseCommandStats reads what INFO commandstats answers.
+// parseCommandStats parses the answer to INFO commandstats.
 func parseCommandStats(text string) (map[string]int64, error) {
 	counts := make(map[string]int64)
 	for line := range strings.Lines(text) {
@@ -57,7 +58,7 @@ func parseCommandStats(text string) (map[string]int64, error) {
 	return counts, nil
 }
 
-// since returns what has been added to the counts.
+// since returns what has been added to the counts. A count that has not grown is left out.
 func since(now, before map[string]int64) map[string]int64 {
 	added := make(map[string]int64)
 	for name, n := range now {
@@ -68,6 +69,7 @@ func since(now, before map[string]int64) map[string]int64 {
 	return added
 }
 
+// sum returns the sum of all counts.
 func sum(counts map[string]int64) int64 {
 	total := int64(0)
 	for _, n := range counts {

@@ -24,7 +24,7 @@ type summary struct {
 	Repeat   int       `json:"repeat"`
 	Bytes    int       `json:"bytes"` // of an event's data
 	Writer   string    `json:"writer,omitempty"`
-	Partial  bool      `json:"partial,omitempty"` // it was interrupted
+	Partial  bool      `json:"partial,omitempty"` // the run was interrupted
 	Targets  []target  `json:"targets"`
 	Trials   results   `json:"trials"`
 
@@ -39,7 +39,7 @@ func newSummary(args []string, o options, trials []trial) summary {
 	}
 }
 
-// machine names what the figures were measured on.
+// machine describes the machine that the figures were measured on.
 func machine() string {
 	model := "unknown processor"
 	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
@@ -63,9 +63,9 @@ func machine() string {
 	return fmt.Sprintf("%d cores (%s)%s%s", runtime.NumCPU(), model, memory, kernel)
 }
 
-// versions names the programs that took part.
+// versions names the versions of Go and Redis.
 func versions() string {
-	redis := "no Redis"
+	redis := "unknown Redis"
 	if path, err := rig.Find("redis-server"); err == nil {
 		if out, err := exec.Command(path, "--version").Output(); err == nil {
 			if _, rest, ok := strings.Cut(string(out), "v="); ok {

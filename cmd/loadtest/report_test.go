@@ -39,7 +39,7 @@ func TestRatiosAreTakenWithinATurn(t *testing.T) {
 	}
 }
 
-func TestMedian(t *testing.T) {
+func TestTheMedianIsInTheMiddle(t *testing.T) {
 	for _, c := range []struct {
 		values []float64
 		want   float64
@@ -116,7 +116,7 @@ func TestScaleIsJudgedByWhatGrowsBeyondTheFloor(t *testing.T) {
 	}
 }
 
-func TestReportShowsRatiosFirst(t *testing.T) {
+func TestTheReportShowsRatiosFirst(t *testing.T) {
 	rs := slices.Concat(
 		turns("burst", floorServer, 5000, figCPU, 10), turns("burst", naiveServer, 5000, figCPU, 20),
 		turns("burst", gatewayServer, 5000, figCPU, 0.5),
@@ -149,7 +149,7 @@ func TestReportShowsRatiosFirst(t *testing.T) {
 	}
 }
 
-func TestNumbersHaveThreeDigitsThatCount(t *testing.T) {
+func TestNumbersHaveThreeSignificantDigits(t *testing.T) {
 	for v, want := range map[float64]string{
 		0: "0.00", 0.054: "0.05", 1.005: "1.00", 9.876: "9.88", 12.34: "12.3", 123.4: "123", 1234.4: "1,234",
 		1234567: "1,234,567", -4321: "-4,321",
@@ -160,7 +160,7 @@ func TestNumbersHaveThreeDigitsThatCount(t *testing.T) {
 	}
 }
 
-func TestCommandStats(t *testing.T) {
+func TestCommandsOfRedisAreCountedWithoutTheQuestions(t *testing.T) {
 	before, err := parseCommandStats("# Commandstats\r\n" +
 		"cmdstat_info:calls=3,usec=5\r\ncmdstat_evalsha:calls=10,usec=7,x=1\r\n")
 	if err != nil {

@@ -12,56 +12,58 @@ import (
 // longestLine bounds what a client keeps of a line whose end has not come yet.
 const longestLine = 2 * mostBytes
 
-// sink is told what a stream carries.
+// sink receives what a stream carries.
 type sink interface {
-	event(n int, at int64)
-	unreadable() // an event whose data is none of ours
-	gap()        // a gap notice
+	event(n int, at int64) // event n, published at this time
+	unreadable()           // an event whose data is not a payload of this command
+	gap()                  // a gap event
 }
 
-// phase is where in a response the next byte belongs.
+// phase is the part of a response that the next byte belongs to.
 type phase uint8
 
 const (
 	inHead     phase = iota
-	inSize           // the line with a chunk's size
-	inChunk          // a chunk's bytes
-	inChunkEnd       // the line end behind a chunk
+	inSize           // the line with the size of a chunk
+	inChunk          // the bytes of a chunk
+	inChunkEnd       // the end of line after a chunk
 	inBody           // a body that ends with its connection
-	ended            // a chunked body's end has come
+	ended            // after the last chunk
 )
 
-// response takes one HTTP/1.1 response apart into the events of its stream, whatever the pieces it arrives in. It keeps
-// bytes only of a line that is split between two reads. Line ends are LF or CR LF; a bare CR, which WHATWG HTML
-// 9.2.6 also allows, no server here sends.
+// response parses one HTTP/1.1 response and the event stream in it, in whatever pieces it arrives. It copies bytes only
+// if a line is split between two reads: a general parser would cost more than the servers that are measured. So it
+// knows only what these servers send. Lines end with LF or CR LF, but not with CR alone, which WHATWG HTML 9.2.6 also
+// allows.
 type response struct {
 	phase   phase
 	chunked bool
-	typed   bool   // it said it is an event stream
+	typed   bool   // the head has the content type of an event stream
 	status  int    // 0 until the first line has come
-	left    int    // bytes of the chunk to come
-	carry   []byte // beginning of a line whose end has not come; nil mostly
+	left    int    // bytes of the chunk that have not come yet
+	carry   []byte // beginning of a line whose end has not come; mostly nil
 
-	frame frame // under way
-	newID eventID
-	id    eventID // last event id: what a client that comes back sends
+	frame frame   // the event that is being read
+	newID eventID // its id, if it has one
+	id    eventID // last event id, which a client sends when it reconnects
 }
 
-// frame is an event under way.
+// frame is an event that is being read.
 type frame struct {
-	lines int // of data
-	gap   bool
-	ours  bool
+	lines int  // of data
+	gap   bool // its type is gap
+	ours  bool // its data is a payload of this command, with n and at
 	n     int
 	at    int64
 }
 
-// eventID is a short text without memory of its own.
+// eventID is a short text that needs no allocation.
 type eventID struct {
 	text [40]byte
 	size uint8
 }
 
+// set reports whether the text fits.
 func (e *eventID) set(text []byte) bool {
 	e.size = uint8(copy(e.text[:], text))
 	return len(text) <= len(e.text)
@@ -69,13 +71,13 @@ func (e *eventID) set(text []byte) bool {
 
 func (e *eventID) bytes() []byte { return e.text[:e.size] }
 
-// restart makes the response ready for another connection. Only the last event id stays.
+// restart prepares for the response on another connection. Only the last event id is kept.
 func (r *response) restart() { *r = response{id: r.id, newID: r.id} }
 
-// opened reports whether a good head has come.
+// opened reports whether the head has come and is that of an event stream.
 func (r *response) opened() bool { return r.phase != inHead }
 
-// feed takes the next bytes. It returns an error if they are no event stream.
+// feed parses the next bytes. It returns an error if they do not belong to an event stream.
 func (r *response) feed(b []byte, out sink) error {
 	for len(b) > 0 {
 		switch r.phase {
@@ -121,7 +123,8 @@ func (r *response) feed(b []byte, out sink) error {
 	return nil
 }
 
-// line returns the next line without its end. If its end has not come, what there is is kept and whole is false.
+// line returns the next line without its end. If its end has not come, whole is false, and the bytes are kept for the
+// next call.
 func (r *response) line(b []byte) (line, rest []byte, whole bool) {
 	i := bytes.IndexByte(b, '\n')
 	if i < 0 {
@@ -136,7 +139,7 @@ func (r *response) line(b []byte) (line, rest []byte, whole bool) {
 	return bytes.TrimSuffix(line, []byte{'\r'}), rest, true
 }
 
-// headLine takes a line of the response's head; the empty one ends it.
+// headLine parses a line of the response's head. An empty line ends the head.
 func (r *response) headLine(line []byte) error {
 	if r.status == 0 {
 		_, text, _ := bytes.Cut(line, []byte{' '})
@@ -169,7 +172,7 @@ func (r *response) headLine(line []byte) error {
 	return nil
 }
 
-// sizeDigit takes a character of a chunk's size line.
+// sizeDigit parses a character of the line with the size of a chunk.
 func (r *response) sizeDigit(c byte) error {
 	switch {
 	case c >= '0' && c <= '9':
@@ -192,7 +195,7 @@ func (r *response) sizeDigit(c byte) error {
 	return nil
 }
 
-// body takes bytes of the event stream itself.
+// body parses bytes of the event stream.
 func (r *response) body(b []byte, out sink) error {
 	for len(b) > 0 {
 		line, rest, whole := r.line(b)
@@ -207,7 +210,7 @@ func (r *response) body(b []byte, out sink) error {
 	return nil
 }
 
-// field takes a line of a frame: WHATWG HTML 9.2.6, as far as the servers here use it.
+// field parses a line of a frame as WHATWG HTML 9.2.6 says, as far as the servers here need it.
 func (r *response) field(line []byte, out sink) error {
 	if len(line) == 0 {
 		r.dispatch(out)
@@ -231,7 +234,7 @@ func (r *response) field(line []byte, out sink) error {
 	return nil
 }
 
-// dispatch ends a frame. Its id counts only now, and also if it has no data.
+// dispatch ends a frame. Only now its id becomes the last event id, also if the frame has no data.
 func (r *response) dispatch(out sink) {
 	r.id = r.newID
 	switch f := r.frame; {

@@ -45,7 +45,7 @@ func chunked(text []byte, length int) []byte {
 	return b.Bytes()
 }
 
-func TestStreamIsReadAlikeHoweverItIsCut(t *testing.T) {
+func TestAStreamIsReadTheSameInWhateverPiecesItArrives(t *testing.T) {
 	bodies := map[string][]byte{"connection-delimited": append([]byte(closeHead), streamText()...)}
 	for _, length := range []int{1, 2, 7, 16, 17, 255, 4096} {
 		bodies[fmt.Sprintf("chunks of %d", length)] = append([]byte(chunkedHead), chunked(streamText(), length)...)
@@ -81,7 +81,7 @@ func TestStreamIsReadAlikeHoweverItIsCut(t *testing.T) {
 	}
 }
 
-func TestQuietStreamKeepsNoBuffer(t *testing.T) {
+func TestAQuietStreamKeepsNoBuffer(t *testing.T) {
 	var r response
 	if err := r.feed(append([]byte(closeHead), streamText()...), &seenEvents{}); err != nil {
 		t.Fatal(err)
@@ -94,7 +94,7 @@ func TestQuietStreamKeepsNoBuffer(t *testing.T) {
 	}
 }
 
-func TestStreamThatComesBackGoesOnFromItsID(t *testing.T) {
+func TestAClientThatReconnectsSendsTheIDOfItsLastWholeEvent(t *testing.T) {
 	var r response
 	if err := r.feed([]byte(closeHead+"id: 5-AAAAAAAA\n\nid: 6-BBBBBBBB\ndata: x"), &seenEvents{}); err != nil {
 		t.Fatal(err)
@@ -111,7 +111,7 @@ func TestStreamThatComesBackGoesOnFromItsID(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoStreamIsRefused(t *testing.T) {
+func TestAnAnswerThatIsNoEventStreamIsAnError(t *testing.T) {
 	for name, text := range map[string]string{
 		"other status":     "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/event-stream\r\n\r\n",
 		"no content":       "HTTP/1.1 204 No Content\r\n\r\n",
@@ -133,7 +133,7 @@ func TestWhatIsNoStreamIsRefused(t *testing.T) {
 	}
 }
 
-func TestPayloadIsReadBackAndHasItsSize(t *testing.T) {
+func TestAPayloadIsReadBackAndHasItsSize(t *testing.T) {
 	for _, size := range []int{leastBytes, 200, mostBytes} {
 		for _, n := range []int{0, 9, farthest} {
 			const at = int64(1)<<52 + 17
@@ -156,7 +156,7 @@ func TestPayloadIsReadBackAndHasItsSize(t *testing.T) {
 	}
 }
 
-// The loop does this for every delivery: it must stay far below what a delivery costs the server.
+// A client process does this for every delivery. It must cost much less than a delivery costs the server.
 func BenchmarkFeed(b *testing.B) {
 	frame := appendFrame(nil, 17, 123456789, 200)
 	for _, frames := range []int{1, 64} {

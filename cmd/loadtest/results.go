@@ -7,10 +7,10 @@ import (
 	"slices"
 )
 
-// results answers questions about trials.
+// results are all trials of a run, with the questions that a report asks.
 type results []trial
 
-// values returns a figure of all turns, by turn.
+// values returns a figure by turn.
 func (rs results) values(mode, label, server, figure string) map[int]float64 {
 	values := make(map[int]float64)
 	for _, t := range rs {
@@ -23,7 +23,7 @@ func (rs results) values(mode, label, server, figure string) map[int]float64 {
 	return values
 }
 
-// median returns a figure's median over the turns, NaN if there is none.
+// median returns a figure's median over the turns, or NaN if there is none.
 func (rs results) median(mode, label, server, figure string) float64 {
 	var all []float64
 	for _, v := range rs.values(mode, label, server, figure) {
@@ -54,7 +54,7 @@ func medianRatio(values, others map[int]float64) float64 {
 	return median(all)
 }
 
-// most returns the largest value of a figure in a mode.
+// most returns the largest value of a figure in a mode, or NaN if there is none.
 func (rs results) most(mode, figure string) float64 {
 	most := math.NaN()
 	for _, t := range rs {
@@ -76,7 +76,7 @@ func (rs results) failed() []trial {
 	return failed
 }
 
-// of returns the trials of a mode, one per work and server, in the order they were run.
+// of returns the trials of a mode, one for each work and server, in the order in which they were run.
 func (rs results) of(mode string) []trial {
 	var kinds []trial
 	for _, t := range rs {
@@ -87,7 +87,8 @@ func (rs results) of(mode string) []trial {
 	return kinds
 }
 
-// median returns the middle of values, the mean of both if there are two, NaN if there are none.
+// median returns the middle of values, the mean of the two in the middle if their number is even, or NaN if there are
+// none.
 func median(values []float64) float64 {
 	if len(values) == 0 {
 		return math.NaN()

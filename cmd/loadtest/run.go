@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -14,22 +15,21 @@ import (
 
 // run is one trial while it happens: one server, its clients, a publisher, and what they have shown.
 type run struct {
-	o   options
-	w   work
-	ps  *rig.Group
-	say func(format string, args ...any)
-	// Shown while something is waited for.
-	show func(seen)
+	o    options
+	w    work
+	ps   *rig.Group
+	say  func(format string, args ...any)
+	show func(seen) // is called while something is waited for
 
 	server    *server
 	crowd     *crowd
 	publisher publisher // nil once it is closed
 	published int       // events per channel
 
-	figures map[string]float64
-	redis   map[string]int64 // commands in the span of interest
+	figures map[string]float64 // by name
+	redis   map[string]int64   // commands that Redis ran in the measured part, by name
 	faults  faults
-	why     string // the first fault of a stream
+	why     string // reason of the first fault
 }
 
 // start starts the server that the work is done with, and the processes of its clients, and prepares the publisher.
@@ -55,7 +55,7 @@ func (r *run) open(ctx context.Context, how opening) error {
 	return r.crowd.opened(ctx)
 }
 
-// renewPublisher replaces the publisher by a new one.
+// renewPublisher replaces the publisher by a new one, with new connections and an empty histogram.
 func (r *run) renewPublisher() error {
 	err := r.endPublisher()
 	if err == nil {
@@ -74,7 +74,7 @@ func (r *run) endPublisher() error {
 	return err
 }
 
-// commands returns Redis' counts of commands, none for a server without Redis.
+// commands returns how many commands Redis has run so far, by name. It returns none for a server without Redis.
 func (r *run) commands(ctx context.Context) (map[string]int64, error) {
 	if r.server.redis == nil {
 		return nil, nil
@@ -84,19 +84,20 @@ func (r *run) commands(ctx context.Context) (map[string]int64, error) {
 
 // --- readings ------------------------------------------------------------------------------------------------------
 
-// measured is a state of all counters, or what was added to them in a span.
+// measured is the state of all counters at one moment, or what was added to them in a span of time.
 type measured struct {
 	at      time.Time
 	wall    time.Duration // of the span
-	work    time.Duration // the span without the pauses around it
+	work    time.Duration // the span without the pauses at both ends
 	server  cpu
 	redis   cpu
 	clients cpu
-	self    cpu
-	busy    time.Duration // the machine's cores
-	stolen  time.Duration
+	self    cpu           // of the load command
+	busy    time.Duration // of all cores of the machine
+	stolen  time.Duration // by the host of a virtual machine
 }
 
+// minus returns what was added since n.
 func (m measured) minus(n measured) measured {
 	return measured{
 		wall: m.at.Sub(n.at), server: m.server.minus(n.server), redis: m.redis.minus(n.redis),
@@ -126,7 +127,8 @@ func (r *run) read() (measured, error) {
 	return m, err
 }
 
-// measure returns what was added to the counters by do. Work that trails behind it counts as well.
+// measure returns what do has added to the counters. Work that a server does a little later, such as collecting
+// garbage, is included: the counters are read some time before and after.
 func (r *run) measure(ctx context.Context, do func() error) (measured, error) {
 	if err := pause(ctx, r.o.settle); err != nil {
 		return measured{}, err
@@ -148,16 +150,17 @@ func (r *run) measure(ctx context.Context, do func() error) (measured, error) {
 	return span, err
 }
 
-// weight is what a server holds at a moment.
+// weight is what a server needs at one moment.
 type weight struct {
 	memory
 	goroutines int // the gateway's
 }
 
+// weigh reads the server's weight.
 func (r *run) weigh(ctx context.Context) (weight, error) {
 	var w weight
 	var err error
-	// Memory first: the other question makes garbage.
+	// Memory is read first, because the other question makes garbage.
 	if w.memory, err = memoryOf(r.server.pids()...); err != nil {
 		return w, err
 	}
@@ -169,7 +172,7 @@ func (r *run) weigh(ctx context.Context) (weight, error) {
 
 // --- figures -------------------------------------------------------------------------------------------------------
 
-// noteDeliveries notes what deliveries of so many events have cost.
+// noteDeliveries sets the figures of so many deliveries of so many events.
 func (r *run) noteDeliveries(span measured, deliveries, events int) {
 	n := float64(deliveries)
 	r.figures[figCPU] = microseconds(span.server.total) / n
@@ -182,7 +185,7 @@ func (r *run) noteDeliveries(span measured, deliveries, events int) {
 	r.noteDisturbance(span)
 }
 
-// noteDisturbance notes how busy the machine was with something else than this trial.
+// noteDisturbance sets the figures that say how busy the machine was with other things than this trial.
 func (r *run) noteDisturbance(span measured) {
 	cores := float64(span.wall) * float64(runtime.NumCPU())
 	ours := span.server.total + span.redis.total + span.clients.total + span.self.total
@@ -190,7 +193,8 @@ func (r *run) noteDisturbance(span measured) {
 	r.figures[figStolen] = 100 * float64(span.stolen) / cores
 }
 
-// judge asks the clients what they have seen. It is an error if anything was lost, repeated, or out of order.
+// judge asks the clients what they have measured and sets those figures. It returns an error that wraps errFaults if
+// anything was lost, repeated or out of order.
 func (r *run) judge(ctx context.Context) error {
 	v, err := r.crowd.audit(ctx, r.published)
 	if err != nil {
@@ -214,9 +218,11 @@ func (r *run) judge(ctx context.Context) error {
 	return nil
 }
 
-var errFaults = fmt.Errorf("events were lost, repeated or out of order")
+// errFaults is in the error of a trial in which a client missed something.
+var errFaults = errors.New("events were lost, repeated or out of order")
 
+// microseconds returns d in microseconds.
 func microseconds(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 
-// milliseconds returns a histogram's value, which is in microseconds, in milliseconds.
+// milliseconds converts a value of a histogram, which counts microseconds, to milliseconds.
 func milliseconds(micros int64) float64 { return float64(micros) / 1000 }

@@ -14,20 +14,20 @@ import (
 	"sluice/cmd/internal/rig"
 )
 
-// The programs under test, in the order of their turns.
+// The servers that are measured, in the order of their turns.
 const (
 	floorServer   = "floor"
 	naiveServer   = "naive"
 	gatewayServer = "gateway"
 )
 
-// server is one of them, running.
+// server is one of the servers, while it runs.
 type server struct {
 	name  string
 	addrs []string
-	path  string         // of the shared stream; for another channel "-" and its number follow
-	procs []*rig.Process // whose processor time and memory are the server's
-	redis *redisServer   // nil: it has none
+	path  string         // of the stream of the shared channel; that of another channel has "-" and its number added
+	procs []*rig.Process // their processor time and memory are the server's
+	redis *redisServer   // nil if it has none
 
 	publisher func() (publisher, error)
 }
@@ -40,7 +40,7 @@ func (s *server) pids() []int {
 	return pids
 }
 
-// startRole starts this program again in one of its roles, with pipes to talk to it.
+// startRole starts this program again in one of its roles, with pipes to and from it.
 func startRole(ps *rig.Group, name, role string) (*rig.Process, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -51,7 +51,7 @@ func startRole(ps *rig.Group, name, role string) (*rig.Process, error) {
 	})
 }
 
-// startServer starts the program called name, with as many replicas of the gateway as asked for.
+// startServer starts the server called name. The number of replicas is for the gateway only.
 func startServer(ctx context.Context, ps *rig.Group, name string, replicas int, o options) (*server, error) {
 	if name == gatewayServer {
 		return startGateway(ctx, ps, replicas, o)
@@ -60,7 +60,7 @@ func startServer(ctx context.Context, ps *rig.Group, name string, replicas int, 
 	if err != nil {
 		return nil, err
 	}
-	address, err := bufio.NewReader(p.Out).ReadString('\n') // the process says it at once, or ends
+	address, err := bufio.NewReader(p.Out).ReadString('\n') // the process writes it at once, or ends
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, errors.Join(err, ps.Failed()))
 	}
@@ -71,7 +71,7 @@ func startServer(ctx context.Context, ps *rig.Group, name string, replicas int, 
 	}, nil
 }
 
-// pause waits for d.
+// pause waits for d. It returns an error if ctx ends before that.
 func pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -12,13 +12,13 @@ import (
 	"sluice/cmd/internal/report"
 )
 
-// writeReport writes everything as Markdown that is readable as plain text too: ratios first.
+// writeReport writes everything as Markdown that reads well as plain text, too. The ratios come first.
 func writeReport(out io.Writer, r summary) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n`%s` on %s; %s. Medians of %d; events of %d bytes.\n",
 		r.Command, r.Machine, r.Versions, r.Repeat, r.Bytes)
 	if r.Partial {
-		b.WriteString("\nThe run was interrupted: what follows is of the trials until then.\n")
+		b.WriteString("\nThe run was interrupted. The figures are those of the trials until then.\n")
 	}
 	writeRatios(&b, r)
 	for _, m := range r.modes {
@@ -32,7 +32,7 @@ func writeReport(out io.Writer, r summary) error {
 	return err
 }
 
-// writeRatios writes how the gateway stands to the others, for all modes in which they do the same.
+// writeRatios writes the ratios of the gateway to the other servers, for all modes in which they do the same work.
 func writeRatios(b *strings.Builder, r summary) {
 	t := report.Table{Head: []string{"gateway, ratio of", "÷ floor", "÷ naive"}}
 	for _, m := range r.modes {
@@ -80,7 +80,7 @@ func writeMode(b *strings.Builder, m mode, rs results) {
 	}
 	fmt.Fprintf(b, "\n%s: %s%s", m.name, m.about, sizes)
 	if busy := rs.most(m.name, figElsewhere); busy >= 5 {
-		fmt.Fprintf(b, " (disturbed: up to %s %% of the machine worked for others)", number(busy))
+		fmt.Fprintf(b, " (disturbed: up to %s %% of the machine was used by others)", number(busy))
 	}
 	if stolen := rs.most(m.name, figStolen); stolen >= 2 {
 		fmt.Fprintf(b, " (disturbed: the host took up to %s %% of the machine)", number(stolen))
@@ -107,11 +107,12 @@ func writeMode(b *strings.Builder, m mode, rs results) {
 	_ = t.Write(b) // a strings.Builder takes everything
 }
 
-// place returns where among a mode's works a label comes.
+// place returns the index of a label among a mode's works.
 func place(rs results, mode, label string) int {
 	return slices.IndexFunc(rs.of(mode), func(t trial) bool { return t.Label == label })
 }
 
+// writeTargets writes the targets and whether they were reached.
 func writeTargets(b *strings.Builder, targets []target) {
 	t := report.Table{Head: []string{"target", "measured", "verdict"}}
 	for _, x := range targets {

@@ -7,7 +7,7 @@ import (
 	"math"
 )
 
-// target is something the gateway is to reach, and whether it has.
+// target is something that the gateway should reach, and whether it has.
 type target struct {
 	Mode    string `json:"mode"`
 	Text    string `json:"target"`
@@ -19,15 +19,15 @@ type target struct {
 const (
 	reached  = "reached"
 	missed   = "missed"
-	unjudged = "not judged" // the run was smaller than the target is for
+	unjudged = "not judged" // the run had fewer clients than the target is for
 	notShown = "failed"     // a trial failed
 	unknown  = "not measured"
 )
 
-// flatGrows is what still counts as flat.
+// flatGrows is the largest growth that still counts as flat.
 const flatGrows = 1.15
 
-// targets judges all targets of the modes that were run.
+// targets returns all targets of the modes that were run, with verdicts.
 func targets(modes []mode, rs results) []target {
 	var all []target
 	for _, m := range modes {
@@ -84,8 +84,8 @@ func judgeMode(
 		add("15,000 channels with a stream each: at most 4 KiB of user memory per stream", clients, 15_000, memory <= 4,
 			number(memory)+" KiB", memory)
 	case "resume":
-		// Whether few or many of the clients share a channel, it costs the same number of commands. Most of them are the
-		// appends of the trial's own 50 events, some ten each.
+		// The number of commands per channel must not depend on how many clients share it. Most of the commands are those of
+		// appending the trial's own 50 events, about ten each.
 		const most = 1000
 		ok, text := true, ""
 		var values []float64
@@ -102,8 +102,8 @@ func judgeMode(
 		small, large := smallestAndLargest(kinds)
 		grows := rs.growth(mode, large.Label, small.Label, gatewayServer, figCPU)
 		floors := rs.growth(mode, large.Label, small.Label, floorServer, figCPU)
-		// The kernel's part grows by itself: more sockets than the caches hold. Like all targets this one is a ratio to
-		// the floor of the same run; what the gateway's own work grows by is what remains.
+		// The kernel's part grows by itself, because more sockets do not fit into the processor's caches. So the growth of
+		// the floor in the same run is divided out. What remains is the growth of the gateway's own work.
 		beyond := grows / max(1, floors)
 		add("CPU per delivery is flat from 1,000 to 15,000 streams: at most 1.15 ×, beyond the floor's own growth",
 			large.Clients, 15_000, beyond <= flatGrows,
@@ -111,7 +111,7 @@ func judgeMode(
 	}
 }
 
-// smallestAndLargest returns the works of one replica with the fewest and the most clients.
+// smallestAndLargest returns the trials with the fewest and with the most clients, of those with one replica.
 func smallestAndLargest(kinds []trial) (small, large trial) {
 	for _, t := range kinds {
 		if t.Replicas > 1 {

@@ -14,10 +14,10 @@ import (
 	"sluice/cmd/internal/rig"
 )
 
-// trialLimit bounds one trial beyond the time it holds idle streams.
+// trialLimit is how long one trial may take, without the time for which it holds idle streams.
 const trialLimit = 5 * time.Minute
 
-// trial is what came out of one piece of work with one server.
+// trial is the result of one work with one server.
 type trial struct {
 	Mode     string             `json:"mode"`
 	Label    string             `json:"label,omitempty"`
@@ -26,15 +26,15 @@ type trial struct {
 	Clients  int                `json:"clients"`
 	Events   int                `json:"events,omitempty"`
 	Replicas int                `json:"replicas,omitempty"`
-	Seconds  float64            `json:"seconds"` // all of it, with starting and ending
+	Seconds  float64            `json:"seconds"` // from starting the processes to their end
 	Figures  map[string]float64 `json:"figures"`
 	Redis    map[string]int64   `json:"redis_commands,omitempty"`
 	Faults   *faults            `json:"faults,omitempty"`
 	Error    string             `json:"error,omitempty"`
 }
 
-// runModes does all trials of all modes. A trial that fails is in the result. An error means that it could not go on;
-// the trials until then are returned all the same.
+// runModes does all trials of all modes. A trial that fails is in the result, too. An error means that the run could
+// not go on; the trials until then are returned with it.
 func runModes(ctx context.Context, o options, p *progress) ([]trial, error) {
 	dir, err := os.MkdirTemp("", "loadtest-")
 	if err != nil {
@@ -60,7 +60,7 @@ func runModes(ctx context.Context, o options, p *progress) ([]trial, error) {
 	}
 	var trials []trial
 	for _, m := range o.modes {
-		// In turns: what else the machine does meets all servers alike.
+		// The servers take turns, so that what else the machine does disturbs all of them alike.
 		for turn := range o.repeat {
 			for _, w := range o.works(m) {
 				for _, server := range w.servers {
@@ -102,7 +102,7 @@ func runTrial(
 	}
 	err := m.run(ctx, r)
 	if err != nil {
-		// The clients notice the end of a server before we do.
+		// The clients may notice the end of a server before Failed does.
 		_ = pause(ctx, r.o.settle)
 		err = errors.Join(err, ps.Failed(), r.explain())
 	} else {
@@ -113,10 +113,10 @@ func runTrial(
 		r.crowd.close()
 	}
 	if r.publisher != nil {
-		_ = r.publisher.close() // its server is gone, so it ends
+		_ = r.publisher.close() // it ends, because its server has ended
 	}
 	if r.server.redis != nil {
-		_ = r.server.redis.client.Close() // likewise
+		_ = r.server.redis.client.Close() // the trial's own error matters more
 	}
 	t.Redis, t.Seconds = r.redis, time.Since(began).Seconds()
 	if !r.faults.none() {
@@ -124,12 +124,12 @@ func runTrial(
 	}
 	if err != nil {
 		t.Error = strings.ReplaceAll(err.Error(), "\n", "; ")
-		clear(t.Figures) // they are of something else than was to be measured
+		clear(t.Figures) // they do not show what was to be measured
 	}
 	return t
 }
 
-// explain asks the clients of a trial that failed what is missing, if nobody has asked yet.
+// explain asks the clients of a failed trial for their faults, unless they are known. It returns them as an error.
 func (r *run) explain() error {
 	if r.crowd == nil || !r.faults.none() {
 		return nil
@@ -144,7 +144,7 @@ func (r *run) explain() error {
 	return fmt.Errorf("the clients' faults: %+v %s", v.faults, v.why)
 }
 
-// outcome is a trial in a few words.
+// outcome describes a trial in a few words.
 func outcome(m mode, t trial) string {
 	if t.Error != "" {
 		return "FAILED: " + t.Error

@@ -55,7 +55,8 @@ func (g *Group) Start(c Command) (*Process, error) {
 		return nil, err
 	}
 	defer log.Close() // the process has its own descriptor
-	fmt.Fprintf(log, "--- %s: %s %s\n", time.Now().Format("15:04:05.000"), filepath.Base(c.Path), strings.Join(c.Args, " "))
+	fmt.Fprintf(log, "--- %s: %s %s\n",
+		time.Now().Format("15:04:05.000"), filepath.Base(c.Path), strings.Join(c.Args, " "))
 	if p.logStart, err = log.Seek(0, io.SeekEnd); err != nil {
 		return nil, err
 	}
