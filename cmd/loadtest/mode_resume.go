@@ -71,28 +71,8 @@ func runResume(ctx context.Context, r *run) error {
 	}
 	var back time.Duration
 	span, err := r.measure(ctx, func() error {
-		r.say("reconnecting")
-		if err := r.crowd.cut(ctx); err != nil {
-			return err
-		}
-		if err := r.publishBlind(ctx, eventsAway); err != nil {
-			return err
-		}
-		began := time.Now()
-		defer func() { back = time.Since(began) }()
-		if err := r.crowd.begin(r.server, opening{channels: r.w.channels, resume: true}); err != nil {
-			return err
-		}
-		for i := range eventsDuring {
-			some := r.w.clients * (i + 1) / (eventsDuring + 1)
-			if err := r.crowd.await(ctx, func(s seen) bool { return s.opened >= some }); err != nil {
-				return err
-			}
-			if err := r.publishBlind(ctx, 1); err != nil {
-				return err
-			}
-		}
-		return r.awaitTotal(ctx)
+		back, err = r.cutAndReconnect(ctx)
+		return err
 	})
 	if err != nil {
 		return err
@@ -112,6 +92,33 @@ func runResume(ctx context.Context, r *run) error {
 	r.figures[figCPUResume] = microseconds(span.server.total) / float64(r.w.clients)
 	r.noteDisturbance(span)
 	return r.judge(ctx)
+}
+
+// cutAndReconnect disconnects all clients, and has them reconnect after more events were published. It returns how long
+// it took from the first reconnect until every client has received everything.
+func (r *run) cutAndReconnect(ctx context.Context) (time.Duration, error) {
+	r.say("reconnecting")
+	if err := r.crowd.cut(ctx); err != nil {
+		return 0, err
+	}
+	if err := r.publishBlind(ctx, eventsAway); err != nil {
+		return 0, err
+	}
+	began := time.Now()
+	if err := r.crowd.begin(r.server, opening{channels: r.w.channels, resume: true}); err != nil {
+		return 0, err
+	}
+	for i := range eventsDuring {
+		some := r.w.clients * (i + 1) / (eventsDuring + 1)
+		if err := r.crowd.await(ctx, func(s seen) bool { return s.opened >= some }); err != nil {
+			return 0, err
+		}
+		if err := r.publishBlind(ctx, 1); err != nil {
+			return 0, err
+		}
+	}
+	err := r.awaitTotal(ctx)
+	return time.Since(began), err
 }
 
 // publishBlind publishes n events to each channel without waiting for them to arrive.
