@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"sluice/cmd/internal/rig"
+	"sluice/cmd/internal/rig/rigtest"
 )
 
 // asParent has the test binary start a process that waits, print its id, and wait itself.
@@ -20,7 +21,11 @@ const asParent = "SLUICE_TEST_RIG_PARENT"
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(asParent); dir != "" {
-		p, err := rig.NewGroup(dir).Start(rig.Command{Name: "child", Path: "/bin/sleep", Args: []string{"600"}})
+		path, err := rig.Find("sleep")
+		if err != nil {
+			panic(err)
+		}
+		p, err := rig.NewGroup(dir).Start(rig.Command{Name: "child", Path: path, Args: []string{"600"}})
 		if err != nil {
 			panic(err)
 		}
@@ -30,10 +35,13 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// shell starts a shell script.
+// shell starts a shell script, which may call sleep.
 func shell(t *testing.T, g *rig.Group, name, script string) *rig.Process {
 	t.Helper()
-	p, err := g.Start(rig.Command{Name: name, Path: "/bin/sh", Args: []string{"-c", script}, Env: rig.Environment()})
+	rigtest.Need(t, "sleep")
+	p, err := g.Start(rig.Command{
+		Name: name, Path: rigtest.Need(t, "sh"), Args: []string{"-c", script}, Env: rig.Environment(),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +150,7 @@ func TestTheLogOfARestartedProcessBeginsAnew(t *testing.T) {
 
 func TestPipesAreTheProcesssInputAndOutput(t *testing.T) {
 	g := group(t)
-	p, err := g.Start(rig.Command{Name: "echo", Path: "/bin/cat", Pipes: true})
+	p, err := g.Start(rig.Command{Name: "echo", Path: rigtest.Need(t, "cat"), Pipes: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +176,7 @@ func TestAMissingProgramIsAnError(t *testing.T) {
 func TestCloseEndsEveryProcess(t *testing.T) {
 	g := rig.NewGroup(t.TempDir())
 	gentle, err := g.Start(rig.Command{
-		Name: "gentle", Path: "/bin/sh", Gently: true,
+		Name: "gentle", Path: rigtest.Need(t, "sh"), Gently: true,
 		Args: []string{"-c", "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.01; done"},
 	})
 	if err != nil {
@@ -196,6 +204,7 @@ func TestAKilledParentLeavesNoProcessBehind(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux ends a process with its parent")
 	}
+	rigtest.Need(t, "sleep")
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
