@@ -110,7 +110,7 @@ func TestWhatOthersPublishedWhileThisReplicaLostRedisIsDeliveredInOrder(t *testi
 		s.publish("orders", "1")
 		st.next()
 		// Another replica goes on publishing. Its scripts are the same.
-		other := newReplica(t, gateway.Config{Replica: "replica-2"}, s.mini)
+		other := newReplica(t, "replica-2", gateway.Config{}, s.mini)
 		other.waitReady()
 		s.back.cut()
 		for i := range 3 {
@@ -413,7 +413,7 @@ func TestASurplusOfStreamsIsAdmittedSlowly(t *testing.T) {
 
 // The next part of what the client has missed cannot be read, as Redis is away; that must not hold the end up.
 func TestAStreamThatWaitsForItsNextPartIsDrainedLikeOthers(t *testing.T) {
-	cfg := gateway.Config{DrainTime: 2 * time.Second, Heartbeat: 3 * time.Second, MaxBodyBytes: 65536}
+	cfg := gateway.Config{DrainTime: 2 * time.Second, Heartbeat: 3 * time.Second}
 	serve(t, cfg, func(t *testing.T, s *site) {
 		for range 5 {
 			s.publish("orders", `"`+strings.Repeat("x", 30_000)+`"`)

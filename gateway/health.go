@@ -18,7 +18,7 @@ func (s *Server) readyz(c echo.Context) error {
 		Status  string `json:"status"`
 		Reason  string `json:"reason,omitempty"`
 		Replica string `json:"replica"`
-	}{Status: "ready", Replica: s.cfg.Replica}
+	}{Status: "ready", Replica: s.broker.Replica()}
 	status := http.StatusOK
 	if s.draining.Load() {
 		answer.Status, answer.Reason, status = "draining", errDraining.Message, http.StatusServiceUnavailable

@@ -18,10 +18,10 @@ const maxIdempotencyKey = 255
 
 // body reads the request's body, at most as much as the settings allow.
 func (s *Server) body(c echo.Context) ([]byte, error) {
-	text, err := io.ReadAll(http.MaxBytesReader(c.Response(), c.Request().Body, s.cfg.MaxBodyBytes))
+	text, err := io.ReadAll(http.MaxBytesReader(c.Response(), c.Request().Body, int64(s.store.MaxBodyBytes())))
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
 		return nil, refuse(http.StatusRequestEntityTooLarge, "too_large",
-			fmt.Sprintf("The body has more than %d bytes", s.cfg.MaxBodyBytes))
+			fmt.Sprintf("The body has more than %d bytes", s.store.MaxBodyBytes()))
 	}
 	if err != nil {
 		return nil, badRequest("incomplete_body", "The body did not arrive whole")

@@ -340,14 +340,14 @@ func TestAnIdempotencyKeyOfAnyBytesIsOneKeyAndBounded(t *testing.T) {
 }
 
 func TestABodyUpToTheLimitIsTaken(t *testing.T) {
-	serve(t, gateway.Config{MaxBodyBytes: 8192}, func(t *testing.T, s *site) {
+	serve(t, gateway.Config{}, func(t *testing.T, s *site) {
 		body := func(size int) string { return `{"data":"` + strings.Repeat("x", size-len(`{"data":""}`)) + `"}` }
-		if a := s.post("/api/channels/orders/events", body(8192)); a.Status != 201 {
-			t.Errorf("8192 bytes: %d %s", a.Status, a.Body)
+		if a := s.post("/api/channels/orders/events", body(maxBodyBytes)); a.Status != 201 {
+			t.Errorf("at the limit: %d %s", a.Status, a.Body)
 		}
-		a := s.post("/api/channels/orders/events", body(8193))
-		if want := `{"error":"The body has more than 8192 bytes","code":"too_large"}`; a.Status != 413 || a.Body != want {
-			t.Errorf("8193 bytes: got %d %s, want 413 %s", a.Status, a.Body, want)
+		a := s.post("/api/channels/orders/events", body(maxBodyBytes+1))
+		if want := `{"error":"The body has more than 65536 bytes","code":"too_large"}`; a.Status != 413 || a.Body != want {
+			t.Errorf("one byte more: got %d %s, want 413 %s", a.Status, a.Body, want)
 		}
 	})
 }

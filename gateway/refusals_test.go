@@ -85,8 +85,8 @@ func TestEveryBadRequestGetsAClearJSONAnswer(t *testing.T) {
 		{"an array", notifications, `[]`, 400, "invalid_json"},
 		{"a text", notifications, `"info"`, 400, "invalid_json"},
 		{"not UTF-8", notifications, "{\"type\":\"info\",\"title\":\"\xff\",\"message\":\"b\"}", 400, "invalid_json"},
-		{"a body that is too large", notifications, `{"message":"` + strings.Repeat("x", 5000) + `"}`, 413, "too_large"},
-		{"a channel's body that is too large", events, `{"data":"` + strings.Repeat("x", 5000) + `"}`, 413, "too_large"},
+		{"a body that is too large", notifications, `{"message":"` + strings.Repeat("x", maxBodyBytes) + `"}`, 413, "too_large"},
+		{"a channel's body that is too large", events, `{"data":"` + strings.Repeat("x", maxBodyBytes) + `"}`, 413, "too_large"},
 
 		{"a number for a text", notifications, `{"type":1,"title":"a","message":"b"}`, 400, "invalid_field"},
 		{"an object for a text", notifications, `{"type":"info","title":{},"message":"b"}`, 400, "invalid_field"},
@@ -159,7 +159,7 @@ func TestEveryBadRequestGetsAClearJSONAnswer(t *testing.T) {
 		{"limit above 1000", "GET /api/channels/orders/events?limit=1001", "", 400, "invalid_limit"},
 		{"limit of words", "GET /api/activity?limit=ten", "", 400, "invalid_limit"},
 	}
-	serve(t, gateway.Config{MaxBodyBytes: 4096}, func(t *testing.T, s *site) {
+	serve(t, gateway.Config{}, func(t *testing.T, s *site) {
 		for _, test := range tests {
 			method, path, _ := strings.Cut(test.request, " ")
 			if code := refused(t, test.name, s.do(method, path, test.body), test.status); code != test.code {

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -22,20 +21,6 @@ import (
 	"sluice/pubsub"
 	"sluice/store"
 )
-
-// Config of a Server. The zero value of a limit means: no limit.
-type Config struct {
-	Replica         string
-	MaxStreamsPerIP int
-	TrustedProxies  []netip.Prefix // whose X-Forwarded-For is believed
-	MaxBodyBytes    int64
-	Heartbeat       time.Duration // silence after which a stream gets a comment
-	Retry           time.Duration // reconnection time told to clients, jittered by half
-	DrainTime       time.Duration // over which streams are closed at the end
-	AdmitRate       int           // new streams per second
-	CORSOrigins     []string
-	Writer          string // WriterAuto, WriterEpoll or WriterGoroutine; empty: WriterAuto
-}
 
 // Server answers HTTP. It is safe for concurrent use.
 type Server struct {
@@ -98,7 +83,7 @@ func (s *Server) newEcho() *echo.Echo {
 		}}),
 		func(next echo.HandlerFunc) echo.HandlerFunc {
 			return func(c echo.Context) error {
-				c.Response().Header().Set("Sluice-Replica", s.cfg.Replica)
+				c.Response().Header().Set("Sluice-Replica", s.broker.Replica())
 				return next(c)
 			}
 		},
@@ -231,21 +216,13 @@ func ipExtractor(trusted []netip.Prefix) echo.IPExtractor {
 	return echo.ExtractIPFromXFFHeader(options...)
 }
 
-// CheckOrigin reports why origin cannot be one of Config.CORSOrigins.
-func CheckOrigin(origin string) error {
-	if strings.ContainsAny(origin, "*?#") { // to CORS a star is a pattern, to the protection below it is a letter
-		return errors.New("an origin is a scheme, a host and maybe a port")
-	}
-	return http.NewCrossOriginProtection().AddTrustedOrigin(origin)
-}
-
 // crossOrigin refuses what a page of another origin makes a browser publish. Programs are not concerned: they send
 // neither Origin nor Sec-Fetch-Site.
 func crossOrigin(origins []string) echo.MiddlewareFunc {
 	protection := http.NewCrossOriginProtection()
 	for _, o := range origins {
 		if err := protection.AddTrustedOrigin(o); err != nil {
-			panic("gateway: " + err.Error()) // the settings are checked before (CheckOrigin)
+			panic("gateway: " + err.Error()) // the settings are checked before (Config.Validate)
 		}
 	}
 	return func(next echo.HandlerFunc) echo.HandlerFunc {

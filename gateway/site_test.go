@@ -54,18 +54,19 @@ func serve(t *testing.T, cfg gateway.Config, test func(t *testing.T, s *site)) {
 // newSite starts a gateway with a Redis of its own; it may not be ready yet.
 func newSite(t *testing.T, cfg gateway.Config) *site {
 	t.Helper()
-	cfg.Replica = "replica-1"
 	mini := miniredis.NewMiniRedis()
 	mini.ClockTTL(true)
 	t.Cleanup(mini.Close)
-	return newReplica(t, cfg, mini)
+	return newReplica(t, "replica-1", cfg, mini)
 }
 
+// maxBodyBytes is how large a body may be.
+const maxBodyBytes = 65536
+
 // newReplica starts a gateway on a Redis.
-func newReplica(t *testing.T, cfg gateway.Config, mini *miniredis.Miniredis) *site {
+func newReplica(t *testing.T, name string, cfg gateway.Config, mini *miniredis.Miniredis) *site {
 	t.Helper()
 	cfg.Writer = gateway.WriterGoroutine // sockets and bubbles do not go together
-	cfg.MaxBodyBytes = max(cfg.MaxBodyBytes, 4096)
 	if cfg.Heartbeat == 0 {
 		cfg.Heartbeat = 30 * time.Second
 	}
@@ -81,10 +82,8 @@ func newReplica(t *testing.T, cfg gateway.Config, mini *miniredis.Miniredis) *si
 		ReadTimeout: 4 * time.Second, WriteTimeout: 4 * time.Second,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
-	events := store.New(s.rdb, store.Config{HistorySize: 5, HistoryTTL: time.Hour})
-	broker := pubsub.NewBroker(s.rdb, events, pubsub.Config{
-		Replica: cfg.Replica, MaxPayload: int(cfg.MaxBodyBytes), FeedBytes: 1 << 20,
-	}, log)
+	events := store.New(s.rdb, store.Config{HistorySize: 5, HistoryTTL: time.Hour, MaxBodyBytes: maxBodyBytes})
+	broker := pubsub.NewBroker(s.rdb, events, pubsub.Config{Replica: name, FeedBytes: 1 << 20}, log)
 	s.server = gateway.New(broker, events, cfg, log)
 
 	ctx, cancel := context.WithCancel(context.Background())

@@ -18,16 +18,6 @@ import (
 	"sluice/store/kind"
 )
 
-// Config of a Broker.
-type Config struct {
-	Replica    string   // name of this replica; unique among those on one Redis
-	Ingest     []string // general channels whose raw messages are taken in even while nobody watches
-	MaxPayload int      // bytes of a raw message; longer ones are rejected
-	FeedBytes  int      // of frames that a feed keeps; a stream further behind is too slow
-	// CheckEvery is how often quiet channels are compared with Redis; 0: every five seconds.
-	CheckEvery time.Duration
-}
-
 // Times of the broker.
 const (
 	linger         = 30 * time.Second       // a channel stays subscribed after its last stream, for those that reconnect
@@ -70,9 +60,9 @@ func NewBroker(rdb *redis.Client, s *store.Store, cfg Config, log *slog.Logger) 
 		cfg: cfg, store: s, log: log, cancel: cancel, closed: ctx,
 		channels: make(map[string]*Channel), feeds: make(map[string][]*Feed), signal: make(chan struct{}, 1),
 	}
-	b.ingest = newIngest(ctx, s, cfg.MaxPayload, log, &b.stats)
+	b.ingest = newIngest(ctx, s, s.MaxBodyBytes(), log, &b.stats)
 	// An announcement is a payload in a JSON string (six times as long at worst) and some fields; a marker names a batch.
-	longest := max(8*cfg.MaxPayload, namesPerBatch*(kind.MaxChannelLength+1)) + 4096
+	longest := max(8*s.MaxBodyBytes(), namesPerBatch*(kind.MaxChannelLength+1)) + 4096
 	b.listen = newListener(rdb, cfg.Replica, longest, b, log, &b.stats)
 	channels, patterns := kind.Always()
 	for _, name := range append(channels, cfg.Ingest...) {
@@ -127,6 +117,9 @@ func (b *Broker) Ready() error {
 	}
 	return nil
 }
+
+// Replica returns the name of this replica.
+func (b *Broker) Replica() string { return b.cfg.Replica }
 
 // Stats returns the broker's counters.
 func (b *Broker) Stats() *Stats { return &b.stats }

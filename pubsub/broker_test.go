@@ -56,8 +56,8 @@ func start(t *testing.T, addr, name string, change ...func(*pubsub.Config)) *rep
 	rdb := redis.NewClient(&redis.Options{
 		Addr: addr, ContextTimeoutEnabled: true, DialerRetries: 1, MaxRetries: -1, DialTimeout: time.Second,
 	})
-	s := store.New(rdb, store.Config{HistorySize: 100, HistoryTTL: time.Hour})
-	cfg := pubsub.Config{Replica: name, MaxPayload: 4096, FeedBytes: 1 << 20, CheckEvery: 100 * time.Millisecond}
+	s := store.New(rdb, store.Config{HistorySize: 100, HistoryTTL: time.Hour, MaxBodyBytes: 4096})
+	cfg := pubsub.Config{Replica: name, FeedBytes: 1 << 20, CheckEvery: 100 * time.Millisecond}
 	for _, c := range change {
 		c(&cfg)
 	}

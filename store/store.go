@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,23 +19,39 @@ import (
 // Store keeps events in Redis. It is safe for concurrent use and holds no events of its own.
 type Store struct {
 	rdb     redis.UniversalClient
-	general kind.Rule // of channels that have no rule of their own
+	cfg     Config
 	scripts *batcher
 }
 
-// Config says how much of the general channels is kept.
+// Config holds the settings of a Store.
 type Config struct {
-	HistorySize int           // events per channel
-	HistoryTTL  time.Duration // after a channel's newest event
+	HistorySize  int           `split_words:"true" default:"100" desc:"events kept per general channel"`
+	HistoryTTL   time.Duration `split_words:"true" default:"24h" desc:"how long a general channel's history is kept after its newest event"`
+	MaxBodyBytes int           `split_words:"true" default:"65536" desc:"largest body of a publish, and largest PUBLISH payload, in bytes"`
+}
+
+// Validate reports, as a *[SettingError], which setting is wrong.
+func (c *Config) Validate() error {
+	return cmp.Or(
+		CheckRange("HistorySize", c.HistorySize, 1, 100_000),
+		CheckRange("HistoryTTL", c.HistoryTTL, time.Second, 365*24*time.Hour),
+		CheckRange("MaxBodyBytes", c.MaxBodyBytes, 1024, 1<<20),
+	)
 }
 
 // New returns a Store on rdb, which stays the caller's to close.
 func New(rdb redis.UniversalClient, cfg Config) *Store {
-	return &Store{rdb: rdb, general: kind.Keep(cfg.HistorySize, cfg.HistoryTTL), scripts: &batcher{rdb: rdb}}
+	return &Store{rdb: rdb, cfg: cfg, scripts: &batcher{rdb: rdb}}
 }
 
 // Rule returns how much of a channel is kept.
-func (s *Store) Rule(channel string) kind.Rule { return kind.Of(channel).Rule(s.general) }
+func (s *Store) Rule(channel string) kind.Rule {
+	return kind.Of(channel).Rule(kind.Keep(s.cfg.HistorySize, s.cfg.HistoryTTL))
+}
+
+// MaxBodyBytes returns how large the body of a publish, or the payload of a raw PUBLISH, may be. The store leaves it to
+// whoever takes these in to refuse larger ones, before they are in memory as a whole.
+func (s *Store) MaxBodyBytes() int { return s.cfg.MaxBodyBytes }
 
 // AppendOptions change what Append does; the zero value changes nothing.
 type AppendOptions struct {

@@ -113,7 +113,7 @@ func TestAMisspeltSettingIsNamedWithTheOneThatIsMeant(t *testing.T) {
 
 func TestVariablesOfOthersAreNoneOfOurBusiness(t *testing.T) {
 	for _, entry := range []string{"GATEWAYS=1", "GATEWAY=1", "gateway_addr=x", "MY_GATEWAY_ADDR=x", "ADDR=x", "REDIS_URL=x", "REPLICA=a b", "CORS_ORIGINS=*", "MAX_STREAMS_PER_IP=x"} {
-		if cfg, err := loadWith(entry); err != nil || cfg.Addr != "127.0.0.1:8080" || cfg.RedisURL != "" || len(cfg.CORSOrigins) != 0 {
+		if cfg, err := loadWith(entry); err != nil || cfg.Addr != "127.0.0.1:8080" || cfg.RedisURL != "" || len(cfg.Server.CORSOrigins) != 0 {
 			t.Errorf("%s: %v, %+v", entry, err, cfg)
 		}
 	}
@@ -144,26 +144,46 @@ func TestSetButEmptyIsUnset(t *testing.T) {
 func TestSettingsMayHaveBlanksInTheirLists(t *testing.T) {
 	cfg := configOf(t, "GATEWAY_INGEST=orders, bills", "GATEWAY_TRUSTED_PROXIES=10.0.0.0/8, 2001:db8::/32",
 		"GATEWAY_CORS_ORIGINS=https://a.test/, http://localhost:3000")
-	if want := []string{"orders", "bills"}; !slices.Equal(cfg.Ingest, want) {
-		t.Errorf("INGEST: got %q, want %q", cfg.Ingest, want)
+	if want := []string{"orders", "bills"}; !slices.Equal(cfg.Broker.Ingest, want) {
+		t.Errorf("INGEST: got %q, want %q", cfg.Broker.Ingest, want)
 	}
-	if want := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}; !slices.Equal(cfg.proxies, want) {
-		t.Errorf("TRUSTED_PROXIES: got %v, want %v", cfg.proxies, want)
+	if want := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}; !slices.Equal(cfg.Server.TrustedProxies, want) {
+		t.Errorf("TRUSTED_PROXIES: got %v, want %v", cfg.Server.TrustedProxies, want)
 	}
-	if want := []string{"https://a.test", "http://localhost:3000"}; !slices.Equal(cfg.CORSOrigins, want) {
-		t.Errorf("CORS_ORIGINS: got %q, want %q", cfg.CORSOrigins, want)
+	if want := []string{"https://a.test", "http://localhost:3000"}; !slices.Equal(cfg.Server.CORSOrigins, want) {
+		t.Errorf("CORS_ORIGINS: got %q, want %q", cfg.Server.CORSOrigins, want)
 	}
 }
 
 func TestSettingsTakeEffect(t *testing.T) {
 	cfg := configOf(t, "GATEWAY_ADDR=:9000", "GATEWAY_REDIS_URL=rediss://redis.test:6380/2", "GATEWAY_HISTORY_TTL=90m", "GATEWAY_LOG_LEVEL=debug",
 		"GATEWAY_HEARTBEAT=15s", "GATEWAY_MAX_STREAMS_PER_IP=7", "GATEWAY_DRAIN_TIME=0s")
-	if cfg.Addr != ":9000" || cfg.HistoryTTL != 90*time.Minute || cfg.LogLevel.String() != "DEBUG" || cfg.Heartbeat != 15*time.Second ||
-		cfg.MaxStreamsPerIP != 7 || cfg.DrainTime != 0 {
+	if cfg.Addr != ":9000" || cfg.Store.HistoryTTL != 90*time.Minute || cfg.LogLevel.String() != "DEBUG" || cfg.Server.Heartbeat != 15*time.Second ||
+		cfg.Server.MaxStreamsPerIP != 7 || cfg.Server.DrainTime != 0 {
 		t.Errorf("got %+v", cfg)
 	}
 	o, err := redisOptions(cfg.RedisURL)
 	if err != nil || o.Addr != "redis.test:6380" || o.DB != 2 || o.TLSConfig == nil {
 		t.Errorf("Redis options: %+v, %v", o, err)
+	}
+}
+
+func TestEverySettingHasOneOwnerADescriptionAndAName(t *testing.T) {
+	owners := make(map[string]int)
+	for _, s := range settings(&Config{}) {
+		owners[s.name]++
+		if owners[s.name] > 1 {
+			t.Errorf("%s belongs to several parts", s.name)
+		}
+		if s.desc == "" {
+			t.Errorf("%s has no description", s.name)
+		}
+		// What help, the README and the errors call it is what is read.
+		if cfg, err := loadWith(s.name + "=\x01"); err == nil {
+			t.Errorf("%s is not read: %+v", s.name, cfg)
+		}
+	}
+	if len(owners) != 19 {
+		t.Errorf("%d settings, want 19", len(owners))
 	}
 }

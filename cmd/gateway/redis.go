@@ -38,7 +38,7 @@ func startEmbedded() (*miniredis.Miniredis, error) {
 func redisOptions(url string) (*redis.Options, error) {
 	o, err := redis.ParseURL(url)
 	if err != nil {
-		return nil, fmt.Errorf("GATEWAY_REDIS_URL: %w", err)
+		return nil, fmt.Errorf("%s: %w", variable("RedisURL"), err)
 	}
 	o.ContextTimeoutEnabled = true // otherwise a context's deadline does not reach the socket
 	o.DialTimeout = 3 * time.Second
@@ -61,7 +61,7 @@ func waitForRedis(ctx context.Context, rdb *redis.Client, wait time.Duration, lo
 			return nil
 		}
 		if wait > 0 && time.Since(start) > wait {
-			return fmt.Errorf("no answer from Redis at %s within GATEWAY_REDIS_WAIT=%v: %w", rdb.Options().Addr, wait, err)
+			return fmt.Errorf("no answer from Redis at %s within %s=%v: %w", rdb.Options().Addr, variable("RedisWait"), wait, err)
 		}
 		if try%10 == 0 {
 			log.Warn("waiting for Redis", "address", rdb.Options().Addr, "error", err)

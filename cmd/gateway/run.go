@@ -32,12 +32,8 @@ func run(ctx context.Context, cfg Config, out io.Writer) error {
 	// The one-command mode is for people, even when they pipe it into something.
 	readable := cfg.LogFormat == "text" || cfg.LogFormat == "auto" && (embedded || isTerminal(out))
 	log := newLogger(cfg.LogLevel, readable, out)
-	if cfg.Replica == "" {
-		host, err := os.Hostname()
-		if err != nil || kind.CheckChannel(host) != nil || len(host) > 64 {
-			host = "replica"
-		}
-		cfg.Replica = host + "-" + strings.ToLower(rand.Text()[:5])
+	if cfg.Broker.Replica == "" {
+		cfg.Broker.Replica = newReplicaName()
 	}
 
 	if embedded {
@@ -47,7 +43,7 @@ func run(ctx context.Context, cfg Config, out io.Writer) error {
 		}
 		defer m.Close()
 		cfg.RedisURL = "redis://" + m.Addr()
-		cfg.DrainTime = 0 // there is no other replica to go to: Ctrl-C is to end it now
+		cfg.Server.DrainTime = 0 // there is no other replica to go to: Ctrl-C is to end it now
 	}
 	o, err := redisOptions(cfg.RedisURL)
 	if err != nil {
@@ -57,20 +53,14 @@ func run(ctx context.Context, cfg Config, out io.Writer) error {
 	rdb := redis.NewClient(o)
 	defer rdb.Close()
 
-	events := store.New(rdb, store.Config{HistorySize: cfg.HistorySize, HistoryTTL: cfg.HistoryTTL})
-	broker := pubsub.NewBroker(rdb, events, pubsub.Config{
-		Replica: cfg.Replica, Ingest: cfg.Ingest, MaxPayload: cfg.MaxBodyBytes, FeedBytes: cfg.FeedBytes,
-	}, log)
-	server := gateway.New(broker, events, gateway.Config{
-		Replica: cfg.Replica, MaxStreamsPerIP: cfg.MaxStreamsPerIP, TrustedProxies: cfg.proxies,
-		MaxBodyBytes: int64(cfg.MaxBodyBytes), Heartbeat: cfg.Heartbeat, Retry: cfg.Retry, DrainTime: cfg.DrainTime,
-		AdmitRate: cfg.AdmitRate, CORSOrigins: cfg.CORSOrigins, Writer: cfg.Writer,
-	}, log)
+	events := store.New(rdb, cfg.Store)
+	broker := pubsub.NewBroker(rdb, events, cfg.Broker, log)
+	server := gateway.New(broker, events, cfg.Server, log)
 
 	// Listening before Redis is there lets /readyz say why nothing works yet.
 	listener, err := net.Listen("tcp", cfg.Addr)
 	if err != nil {
-		return fmt.Errorf("GATEWAY_ADDR=%q: %w", cfg.Addr, err)
+		return fmt.Errorf("%s=%q: %w", variable("Addr"), cfg.Addr, err)
 	}
 
 	alive, stop := context.WithCancelCause(ctx) // ends when asked to, or when a part fails
@@ -93,15 +83,15 @@ func run(ctx context.Context, cfg Config, out io.Writer) error {
 	if readable {
 		printBanner(out, listener.Addr(), o, embedded)
 	}
-	log.Info("listening", "address", listener.Addr().String(), "replica", cfg.Replica, "version", version,
+	log.Info("listening", "address", listener.Addr().String(), "replica", broker.Replica(), "version", version,
 		"redis", o.Addr, "embedded", embedded)
 	if cfg.ready != nil {
 		cfg.ready(listener.Addr().String())
 	}
 	<-alive.Done()
 
-	log.Info("draining", "time", cfg.DrainTime)
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.DrainTime+shutdownExtra)
+	log.Info("draining", "time", cfg.Server.DrainTime)
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.Server.DrainTime+shutdownExtra)
 	defer cancel()
 	err = server.Shutdown(drain)
 	stopBroker() // last: streams needed it until now
@@ -111,6 +101,15 @@ func run(ctx context.Context, cfg Config, out io.Writer) error {
 	}
 	log.Info("stopped")
 	return err
+}
+
+// newReplicaName returns the host's name and a random ending: replicas on one host need different names too.
+func newReplicaName() string {
+	host, err := os.Hostname()
+	if err != nil || kind.CheckChannel(host) != nil || len(host) > 64 {
+		host = "replica"
+	}
+	return host + "-" + strings.ToLower(rand.Text()[:5])
 }
 
 // newLogger returns the logger that all parts write to.

@@ -26,8 +26,8 @@ import (
 // the loop is closed; and all the time more is published. Each is done with once, and nothing of it stays.
 func TestStreamsThatEndWhileTheyCatchUpLeaveNothingBehind(t *testing.T) {
 	rdb := redis.NewClient(&redis.Options{Addr: storetest.Mini(t).Addr, ContextTimeoutEnabled: true})
-	events := store.New(rdb, store.Config{HistorySize: 300, HistoryTTL: time.Hour})
-	broker := pubsub.NewBroker(rdb, events, pubsub.Config{Replica: "r", MaxPayload: 65536, FeedBytes: 1 << 20}, slog.New(slog.DiscardHandler))
+	events := store.New(rdb, store.Config{HistorySize: 300, HistoryTTL: time.Hour, MaxBodyBytes: 65536})
+	broker := pubsub.NewBroker(rdb, events, pubsub.Config{Replica: "r", FeedBytes: 1 << 20}, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
