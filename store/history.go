@@ -1,6 +1,11 @@
 package store
 
-import "slices"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+)
 
 // Reason says why events cannot be delivered; it is what a client reads in a gap notice.
 type Reason string
@@ -87,3 +92,34 @@ func (h History) After(p Position) (events []Event, gap Reason) {
 
 // Last returns the newest n events, or as many as there are, oldest first.
 func (h History) Last(n int) []Event { return h.Events[max(0, len(h.Events)-n):] }
+
+// History returns what is stored of a channel, list and position of the same moment. A channel that nobody touched has
+// the zero History.
+//
+// A full Redis refuses every transaction, one that only reads too. So the position is read before the list and after
+// it; sent together, the three are carried out together but for rare cases, which are read again.
+func (s *Store) History(ctx context.Context, channel string) (History, error) {
+	for try := 1; ; try++ {
+		p := s.rdb.Pipeline()
+		before := p.HMGet(ctx, metaKey(channel), tipFields...)
+		list := p.LRange(ctx, historyKey(channel), 0, -1)
+		after := p.HMGet(ctx, metaKey(channel), tipFields...)
+		if _, err := p.Exec(ctx); err != nil {
+			return History{}, fmt.Errorf("read history of channel %q: %w", channel, err)
+		}
+		if !slices.Equal(before.Val(), after.Val()) {
+			if try < 100 {
+				continue
+			}
+			return History{}, fmt.Errorf("read history of channel %q: it never stands still", channel)
+		}
+		tip, err := parseTip(before.Val())
+		if errors.Is(err, errNoMeta) {
+			return History{}, nil
+		}
+		if err != nil {
+			return History{}, fmt.Errorf("position of channel %q: %w", channel, err)
+		}
+		return newHistory(channel, tip, list.Val()), nil
+	}
+}

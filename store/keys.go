@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"strings"
+	"time"
 
 	"sluice/store/kind"
 )
@@ -50,3 +51,13 @@ const PatternMarkerChannel = keyPrefix + "pattern-markers"
 
 // ProbeChannel is the pub/sub channel on which a replica expects its own probes back.
 func ProbeChannel(replica string) string { return keyPrefix + "probe:" + replica }
+
+// How long is kept what no kind.Rule speaks of.
+const (
+	freshTTL       = time.Hour // the base of a channel that has had no event
+	onceTTL        = 5 * time.Minute
+	adoptedTTL     = time.Hour // replicas present a raw message for 15 minutes at most (maxHold in pubsub)
+	rejectedCap    = 100
+	rejectedTTL    = 24 * time.Hour
+	maxPayloadShow = 1024 // bytes of a rejected payload that are kept
+)

@@ -1,0 +1,76 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"sluice/store/kind"
+)
+
+// RawMessage is a raw PUBLISH on its way into a channel: either understood (Draft) or not (Reason, Payload).
+type RawMessage struct {
+	Draft   kind.Draft
+	Reason  string // why it is rejected; empty if it is not
+	Payload []byte // as it came
+}
+
+// Adopted says what became of messages presented to Adopt.
+type Adopted struct {
+	Before   uint64 // how many since the marker were stored before this call
+	Stored   int    // by this call
+	Rejected int    // by this call
+}
+
+// Adopt takes raw messages of one channel in, each exactly once however many replicas present it: they are the
+// messages number first, first+1, … since marker. A message of a lower or equal number than one taken in before, by
+// anybody, is passed over; so messages must be presented in order, and after an error the same ones again.
+func (s *Store) Adopt(ctx context.Context, channel, marker string, first uint64, messages []RawMessage) (Adopted, error) {
+	keys := []string{historyKey(channel), metaKey(channel), adoptedKey(channel, marker), rejectedKey(channel)}
+	args := adoptArgs{
+		ruleArgs: s.ruleArgs(channel), First: first, Marker: marker,
+		AdoptedTTL: seconds(adoptedTTL), RejectedCap: rejectedCap, RejectedTTL: seconds(rejectedTTL),
+	}.argv()
+	for _, m := range messages {
+		message := messageArgs{Payload: shown(m.Payload)}
+		if m.Reason != "" {
+			message.Reason = jsonString(m.Reason)
+		} else {
+			message.eventArgs = newEventArgs(m.Draft)
+		}
+		args = append(args, message.argv()...)
+	}
+	reply, err := s.scripts.run(ctx, adoptScript, keys, args).Int64Slice()
+	if err != nil {
+		return Adopted{}, fmt.Errorf("adopt into channel %q: %w", channel, err)
+	}
+	if len(reply) != 3 {
+		return Adopted{}, fmt.Errorf("adopt.lua answered %v", reply)
+	}
+	return Adopted{Before: uint64(reply[0]), Stored: int(reply[1]), Rejected: int(reply[2])}, nil
+}
+
+// shown returns the beginning of a payload as JSON. Bytes that are not UTF-8 are replaced.
+func shown(payload []byte) string {
+	return jsonString(string(payload[:min(len(payload), maxPayloadShow)]))
+}
+
+func jsonString(s string) string {
+	text, _ := json.Marshal(s) // a string can always be encoded
+	return string(text)
+}
+
+// Rejected returns the raw messages that were not understood, newest first, each as JSON {"time","reason","payload"}.
+func (s *Store) Rejected(ctx context.Context, channel string) ([]json.RawMessage, error) {
+	texts, err := s.rdb.LRange(ctx, rejectedKey(channel), 0, -1).Result()
+	if err != nil {
+		return nil, fmt.Errorf("read rejected messages of channel %q: %w", channel, err)
+	}
+	rejected := make([]json.RawMessage, 0, len(texts))
+	for _, t := range texts {
+		if json.Valid([]byte(t)) { // somebody else may have pushed into the list
+			rejected = append(rejected, json.RawMessage(t))
+		}
+	}
+	return rejected, nil
+}
