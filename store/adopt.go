@@ -8,23 +8,23 @@ import (
 	"sluice/store/kind"
 )
 
-// RawMessage is a raw PUBLISH on its way into a channel: either understood (Draft) or not (Reason, Payload).
+// RawMessage is a raw PUBLISH on its way into a channel.
 type RawMessage struct {
-	Draft   kind.Draft
-	Reason  string // why it is rejected; empty if it is not
-	Payload []byte // as it came
+	Draft   kind.Draft // what it means, if it is understood
+	Reason  string     // why it is rejected; empty if it is understood
+	Payload []byte     // the message as it arrived
 }
 
-// Adopted says what became of messages presented to Adopt.
+// Adopted says what became of messages that were presented to Adopt.
 type Adopted struct {
-	Before   uint64 // how many since the marker were stored before this call
-	Stored   int    // by this call
-	Rejected int    // by this call
+	Before   uint64 // the highest number since the marker that was taken in before this call, by any replica
+	Stored   int    // how many events this call stored
+	Rejected int    // how many messages this call rejected
 }
 
-// Adopt takes raw messages of one channel in, each exactly once however many replicas present it: they are the
-// messages number first, first+1, … since marker. A message of a lower or equal number than one taken in before, by
-// anybody, is passed over; so messages must be presented in order, and after an error the same ones again.
+// Adopt takes raw messages of one channel in, each exactly once however many replicas present it. The messages are those
+// with the numbers first, first+1, … since marker. Redis ignores a message whose number is not above the highest one that
+// was taken in before. Therefore messages must be presented in order, and after an error the same ones again.
 func (s *Store) Adopt(ctx context.Context, channel, marker string, first uint64, messages []RawMessage) (Adopted, error) {
 	keys := []string{historyKey(channel), metaKey(channel), adoptedKey(channel, marker), rejectedKey(channel)}
 	args := adoptArgs{
@@ -52,7 +52,7 @@ func (s *Store) Adopt(ctx context.Context, channel, marker string, first uint64,
 
 // shown returns the beginning of a payload as JSON. Bytes that are not UTF-8 are replaced.
 func shown(payload []byte) string {
-	return jsonString(string(payload[:min(len(payload), maxPayloadShow)]))
+	return jsonString(string(payload[:min(len(payload), rejectedPayload)]))
 }
 
 func jsonString(s string) string {
@@ -60,7 +60,8 @@ func jsonString(s string) string {
 	return string(text)
 }
 
-// Rejected returns the raw messages that were not understood, newest first, each as JSON {"time","reason","payload"}.
+// Rejected returns the raw messages of a channel that were not understood, newest first, each as JSON
+// {"time","reason","payload"}.
 func (s *Store) Rejected(ctx context.Context, channel string) ([]json.RawMessage, error) {
 	texts, err := s.rdb.LRange(ctx, rejectedKey(channel), 0, -1).Result()
 	if err != nil {
@@ -68,7 +69,7 @@ func (s *Store) Rejected(ctx context.Context, channel string) ([]json.RawMessage
 	}
 	rejected := make([]json.RawMessage, 0, len(texts))
 	for _, t := range texts {
-		if json.Valid([]byte(t)) { // somebody else may have pushed into the list
+		if json.Valid([]byte(t)) { // another program may have written into the list
 			rejected = append(rejected, json.RawMessage(t))
 		}
 	}

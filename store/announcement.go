@@ -6,19 +6,20 @@ import (
 	"strconv"
 )
 
-// Announcement is what a replica hears of a new event.
+// Announcement is what Redis publishes on a channel's [LiveChannel] when it has stored an event.
 type Announcement struct {
-	Event  Event
-	Marker string // of the raw message it was adopted from; empty for an appended event
-	Number uint64 // of the raw message since the marker
+	Event Event
+	// Marker and Number are the name of the raw message that the event was made from. An event that was appended has
+	// the empty marker.
+	Marker string
+	Number uint64
 }
 
-// ParseAnnouncement reads an announcement from a channel's live channel. The event's data is a part of payload, which
-// must not be changed afterwards.
+// ParseAnnouncement reads an announcement. The event's data is a part of payload, which must not be changed afterwards.
 func ParseAnnouncement(channel string, payload []byte) (Announcement, error) {
 	var a Announcement
 	text := payload
-	if len(text) > 0 && text[0] != '{' { // "marker number\n" is in front of an adopted one
+	if len(text) > 0 && text[0] != '{' { // an adopted event has "marker number\n" in front of it
 		line, rest, _ := bytes.Cut(text, []byte("\n"))
 		marker, number, _ := bytes.Cut(line, []byte(" "))
 		n, err := strconv.ParseUint(string(number), 10, 64)

@@ -12,22 +12,23 @@ import (
 	"sluice/store/kind"
 )
 
-// AppendOptions change what Append does; the zero value changes nothing.
+// AppendOptions change what Append does. The zero value changes nothing.
 type AppendOptions struct {
-	// IdempotencyKey, if not empty, makes a repeated Append within five minutes return the first one's event and do
-	// nothing else. It is the publisher's choice, per channel, of any length.
+	// IdempotencyKey makes a second Append with the same key, on the same channel and within five minutes, return the
+	// event of the first one and do nothing else. The publisher chooses it; it may have any length. Empty: no key.
 	IdempotencyKey string
 	// IfNew refuses the event with ErrExists if the channel has had events.
 	IfNew bool
 }
 
-// appendTimeout is how long a publisher waits: a Redis that hangs must not collect them.
+// appendTimeout is how long a publisher waits for Redis, so that one that hangs does not pile publishers up.
 const appendTimeout = 6 * time.Second
 
-// Append stores an event and announces it, atomically. again is true if nothing was done because the idempotency key
-// had been used; the event is then the first one.
+// Append stores an event and announces it, in one atomic step. again is true if nothing was done because the idempotency
+// key was used before; event is the one of that time then.
 //
-// It returns ErrEnded, ErrExists or ErrUncertain; after any other error nothing was stored.
+// It waits for six seconds at most. Its errors wrap [ErrEnded], [ErrExists], [ErrUncertain] or an error of Redis's, see
+// [TroubleOf]. Except for ErrUncertain they mean that nothing was stored.
 func (s *Store) Append(ctx context.Context, d kind.Draft, o AppendOptions) (event Event, again bool, err error) {
 	keys := []string{historyKey(d.Channel), metaKey(d.Channel)}
 	if o.IdempotencyKey != "" {
@@ -62,10 +63,11 @@ func (s *Store) Append(ctx context.Context, d kind.Draft, o AppendOptions) (even
 	}
 }
 
-// wasSent reports whether a call that ended with err may have reached Redis: not if there was no connection to send it
-// over, and not if Redis answered that it did nothing.
+// wasSent reports whether a call that ended with err may have had an effect in Redis. It had none if there was no
+// connection to send it over, or if Redis answered with an error.
 func wasSent(err error) bool {
-	if _, answered := errors.AsType[redis.Error](err); answered || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, errNotSent) {
+	_, answered := errors.AsType[redis.Error](err)
+	if answered || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, errNotSent) {
 		return false
 	}
 	connecting, ok := errors.AsType[*net.OpError](err)

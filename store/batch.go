@@ -10,23 +10,24 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Bounds of a batch.
+// Bounds of batches.
 const (
-	batchCalls   = 128
-	batchFlights = 2 // batches on their way at a time: one more would only make each smaller
-	batchTimeout = 5 * time.Second
+	batchCalls   = 128             // in one batch
+	maxSenders   = 2               // batches on their way at the same time; with more of them each would be smaller
+	batchTimeout = 5 * time.Second // for a batch to be sent and answered
 )
 
-// batcher sends scripts that are called at the same time in one round trip. A lone call goes at once; calls that come
-// while batches are on their way go together in the next. It is safe for concurrent use.
+// batcher sends scripts to Redis. Calls that wait at the same time share a round trip: a lone call is sent at once, and
+// calls that arrive while others are on their way wait for the next batch. It is safe for concurrent use.
 //
-// go-redis has the like (AutoPipeline), but calls it experimental.
+// go-redis has a similar AutoPipeline, but calls it experimental.
 type batcher struct {
-	rdb redis.UniversalClient
+	rdb     redis.UniversalClient
+	sending sync.WaitGroup // the goroutines that send
 
 	mu      sync.Mutex
 	waiting []*call // guarded by mu
-	flights int     // guarded by mu
+	senders int     // goroutines that send; guarded by mu
 }
 
 // call is one script call.
@@ -38,25 +39,23 @@ type call struct {
 	done   chan struct{} // closed when reply is set
 
 	sent      bool // guarded by batcher.mu
-	abandoned bool // the caller has given up before it was sent; guarded by batcher.mu
+	abandoned bool // the caller gave up before the call was sent; guarded by batcher.mu
 }
 
-// errNotSent is the error of a call whose turn did not come in time.
+// errNotSent is the error of a call that was not sent before its caller gave up.
 var errNotSent = errors.New("redis is too slow")
 
-// run runs a script. If ctx ends first, the script is not run (errNotSent) or may run all the same (ctx's error).
+// run runs a script and waits for the reply, at most until ctx ends. After errNotSent the script was not run and will not
+// be. After ctx's own error it may still be run.
 func (b *batcher) run(ctx context.Context, script *redis.Script, keys []string, args []any) *redis.Cmd {
 	c := &call{script: script, keys: keys, args: args, done: make(chan struct{})}
 	b.mu.Lock()
 	b.waiting = append(b.waiting, c)
-	fly := b.flights < batchFlights
-	if fly {
-		b.flights++
+	if b.senders < maxSenders {
+		b.senders++
+		b.sending.Go(b.send)
 	}
 	b.mu.Unlock()
-	if fly {
-		go b.fly() // ends when nothing waits any more
-	}
 	select {
 	case <-c.done:
 		return c.reply
@@ -73,13 +72,16 @@ func (b *batcher) run(ctx context.Context, script *redis.Script, keys []string, 
 	}
 }
 
-// fly sends batches until nothing waits.
-func (b *batcher) fly() {
+// wait returns when no call is on its way. No call may be made after it.
+func (b *batcher) wait() { b.sending.Wait() }
+
+// send sends batches until no call waits.
+func (b *batcher) send() {
 	for {
 		b.mu.Lock()
 		n := min(len(b.waiting), batchCalls)
 		if n == 0 {
-			b.flights--
+			b.senders--
 			b.waiting = nil
 			b.mu.Unlock()
 			return
@@ -93,22 +95,22 @@ func (b *batcher) fly() {
 		}
 		b.waiting = b.waiting[n:]
 		b.mu.Unlock()
-		b.send(batch)
+		b.sendBatch(batch)
 	}
 }
 
-// send runs a batch in one round trip. Each call's error is its own.
-func (b *batcher) send(batch []*call) {
+// sendBatch runs the scripts of a batch in one round trip. Each call gets a reply or an error of its own.
+func (b *batcher) sendBatch(batch []*call) {
 	ctx, cancel := context.WithTimeout(context.Background(), batchTimeout)
 	defer cancel()
 	p := b.rdb.Pipeline()
 	for _, c := range batch {
 		c.reply = c.script.EvalSha(ctx, p, c.keys, c.args...)
 	}
-	_, _ = p.Exec(ctx) // an error of the whole is in each of them as well
+	_, _ = p.Exec(ctx) // if the whole fails, each call has the error too
 	for _, c := range batch {
 		if err := c.reply.Err(); err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") {
-			c.reply = c.script.Eval(ctx, b.rdb, c.keys, c.args...) // Redis has not run it, and knows it from now on
+			c.reply = c.script.Eval(ctx, b.rdb, c.keys, c.args...) // Redis does not know the script yet, and learns it by this
 		}
 		close(c.done)
 	}

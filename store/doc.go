@@ -1,37 +1,40 @@
-// Package store keeps events in Redis: it numbers them, stores the recent ones in a list per channel and
-// announces each new one, in one atomic step. What channels there are and which events are valid on them, package kind
-// says.
+// Package store keeps events in Redis. In one atomic step it numbers an event, stores it in the list of its channel, and
+// announces it on a pub/sub channel. Which channels there are and which events they take is said by package kind.
 //
-// It does not deliver anything: package pubsub follows the announcements, and reads what it missed from here.
+// The package does not deliver events. Package pubsub follows the announcements, and reads here what it has missed.
 //
 // # Keys
 //
-// All keys of a channel share the hash tag {channel}, so that one script may touch all of them in Redis Cluster.
-// Channel names hold no braces ([kind.CheckChannel]), so no channel can reach another one's keys.
+// In the names below, C is the channel. All keys of a channel share the hash tag {C}, so that one script may use all of
+// them in a Redis Cluster. The name of a channel has no braces (see [kind.CheckChannel]), so no channel reaches the keys
+// of another one.
 //
-//	sluice:{C}:history    list, newest first, of JSON {"id","prev","time","type","data"}   kind.Rule
-//	sluice:{C}:meta       hash: offset and nonce of the newest event, base, final, progress  kind.Rule
-//	sluice:{C}:once:H     the result of a publish with Idempotency-Key (H is its hash)     5 minutes
-//	sluice:{C}:adopted:T  how many raw messages since marker T are stored                  1 hour
-//	sluice:{C}:rejected   list, newest first, of raw messages that were not understood     100 entries, 24 hours
-//	sluice:{C}:live       (a pub/sub channel) announcements
+//	key                   type    holds                                                       kept
+//	sluice:{C}:history    list    events, newest first: JSON {"id","prev","time","type","data"}   as kind.Rule says
+//	sluice:{C}:meta       hash    offset and nonce of the newest event, base, final, progress     as kind.Rule says
+//	sluice:{C}:once:H     string  the result of a publish with an Idempotency-Key, whose hash is H    5 minutes
+//	sluice:{C}:adopted:M  string  the highest number since marker M of a raw message taken in     1 hour
+//	sluice:{C}:rejected   list    raw messages that were not understood, newest first             100, for 24 hours
+//
+// Announcements go over the pub/sub channel sluice:{C}:live.
 //
 // # Design
 //
-// An event's position is its offset in the channel (1, 2, 3, without holes) and a random nonce. Redis that comes
-// back from an older snapshot hands out the same offsets again, but not the same nonces, so a position from before
-// is told from one after. Every event also carries the nonce of the one before it ("prev"). The chain does two
-// things an offset alone cannot: the position just before the oldest stored event can still be verified (so a
-// client that missed exactly nothing is not told of a gap), and a replica sees from the next event alone that the
-// one it had before is no longer the true predecessor.
+// The position of an event is its offset in the channel (1, 2, 3, without holes) and a random nonce. When Redis comes
+// back from an older snapshot, it counts the same offsets again, but the events get other nonces. So a position of the
+// lost events is recognised.
 //
-// Offset 0 has a nonce as well, the base: the channel's birth. A client that connects while a channel is empty
-// holds position (0, base), and a channel that was emptied (FLUSHALL) and filled again is noticed even by it.
+// Every event also has the nonce of the event before it ("prev"). That chain proves two things that offsets cannot. The
+// position right before the oldest stored event can still be verified, so a client that missed nothing is not told of a
+// gap. And a replica that sees an announcement knows whether its own newest event is really the one before.
 //
-// The event is put together by the script, by string concatenation and never by cjson: a publisher's data comes
-// out byte for byte as it went in (cjson would turn 1.0 into 1, [] into {} and big integers into floats).
-// The clock is Redis's own (TIME), so that events of one channel have one clock whichever replica took them.
+// Offset 0 has a nonce too, the base. A client that connects to an empty channel has the position (0, base). It is
+// different after Redis was emptied, so even this client is told.
 //
-// A channel of which only the newest event matters (a task's progress) is a history of capacity one. A final event
-// ends it: later ones are refused ([ErrEnded]) and all keys go a minute later.
+// The script puts an event together from strings, not with cjson, because cjson changes data: it makes 1 of 1.0, {} of []
+// and floating-point numbers of big integers. A publisher's data is delivered byte for byte. The time of an event is
+// Redis's own, so that all events of a channel have the same clock, whichever replica took them.
+//
+// A channel of which only the newest event matters, a task's, is a history of one event. After a final event the channel
+// takes no more ([ErrEnded]), and its keys expire a minute later.
 package store

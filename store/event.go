@@ -14,17 +14,17 @@ import (
 type Event struct {
 	Channel  string
 	Position Position
-	Prev     Nonce  // nonce of the event before it (or the channel's base)
-	Time     int64  // when it was stored, Redis's clock, milliseconds since 1970
+	Prev     Nonce  // the nonce of the event before it, or the channel's base
+	Time     int64  // when Redis stored it, by Redis's clock, in milliseconds since 1970
 	Type     string // may be empty
-	Final    bool   // the channel ended with it
+	Final    bool   // the channel takes no event after this one
 	Data     []byte // compact JSON, one line
 }
 
 // ID returns the event's id: its position as text.
 func (e Event) ID() string { return e.Position.String() }
 
-// LogValue keeps the data out of logs.
+// LogValue returns what logs show of an event. The data is a publisher's and stays out of them.
 func (e Event) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("channel", e.Channel), slog.String("id", e.ID()),
 		slog.String("type", e.Type), slog.Int("bytes", len(e.Data)))
@@ -40,15 +40,15 @@ type storedEvent struct {
 	Data  json.RawMessage `json:"data"`
 }
 
-// parseEvent reads an event as add.lua wrote it. text must not be changed afterwards: the event's data is a part of it.
+// parseEvent reads an event that add.lua wrote. The event's data is a part of text, which must not be changed afterwards.
 //
-// Whoever can write to Redis can write anything there, so the type, which is to go into streams' frames, is checked.
+// The type is checked because it becomes a part of frames, and another program may have written it.
 func parseEvent(channel string, text []byte) (Event, error) {
 	e, ok := scanEvent(channel, text)
 	if ok && kind.CheckType(e.Type) == nil {
 		return e, nil
 	}
-	// Not the very bytes that add.lua writes: a newer version's, or edited by hand. Read it as any JSON.
+	// These are not the bytes that this version of add.lua writes, but they may be those of another version.
 	var s storedEvent
 	if err := json.Unmarshal(text, &s); err != nil {
 		return Event{}, fmt.Errorf("stored event of channel %q: %w", channel, err)
@@ -73,8 +73,8 @@ func parseEvent(channel string, text []byte) (Event, error) {
 	}, nil
 }
 
-// scanEvent is parseEvent for exactly the layout that add.lua writes. Every replica reads every event of every
-// channel it serves, and this is some twenty times cheaper than encoding/json (BenchmarkParseEvent).
+// scanEvent reads exactly the layout that add.lua writes; ok is false for any other. Every replica reads every event of
+// the channels it follows, and encoding/json would take much longer (see BenchmarkParseEvent).
 func scanEvent(channel string, text []byte) (Event, bool) {
 	e := Event{Channel: channel}
 	rest := text

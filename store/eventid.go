@@ -7,19 +7,19 @@ import (
 	"strings"
 )
 
-// eventIDMark starts the event id of a stream of several channels. A position starts with a digit, so the two
-// cannot be taken for one another.
+// eventIDMark begins the event id of a stream of several channels. The id of a stream of one channel is a position, which
+// begins with a digit.
 const eventIDMark = "m"
 
-// EndMark ends the event id of a channel's final event, on a stream of one channel. A client that comes back with it has
-// seen the end, which can be told even when nothing of the channel is stored any more.
+// EndMark ends the event id of a channel's final event, on a stream of one channel. It tells that a client which comes back
+// with this id has seen the end, even when nothing of the channel is stored any more.
 const EndMark = "-end"
 
-// AppendEventID appends the event id of a stream that has delivered at[i] of channels[i], for all i.
+// AppendEventID appends the event id of a stream that has delivered everything up to the position at[i] of channels[i].
 //
-// For one channel that is the position as text. For several it holds, per channel, a hash of the name, the nonce
-// and the offset, about 15 characters each: 50 channels fit in a header of 1 KiB. The name is in it so that an id
-// still means something to a stream of other channels (one more, one less), and never another channel's place.
+// For one channel the id is the position as text. For several channels it has, for each of them, a hash of the name, the
+// nonce and the offset. That is about 15 characters per channel, so that 50 channels fit in a header of 1 KiB. Because of
+// the names, an id is still of use to a stream that follows one channel more or less.
 func AppendEventID(dst []byte, channels []string, at []Position) []byte {
 	if len(channels) == 1 {
 		return at[0].Append(dst)
@@ -41,8 +41,8 @@ type EventID struct {
 	End       bool   // the id is that of the final event of the one channel
 }
 
-// ParseEventID reads what a last event id says about channels. It never fails: an id that was tampered with, or comes from
-// somewhere else, just knows no channel.
+// ParseEventID reads what a last event id says about channels. It never fails: an id that is not one of ours, or was
+// changed, says nothing about any channel.
 func ParseEventID(text string, channels []string) EventID {
 	id := EventID{Positions: make([]Position, len(channels)), Known: make([]bool, len(channels))}
 	text, end := strings.CutSuffix(text, EndMark)
@@ -83,12 +83,13 @@ func parsePositions(encoded string) map[uint32]Position {
 		raw = raw[4+nonceSize+n:]
 	}
 	if len(raw) != 0 {
-		return nil // cut off: what came before may be cut off as well
+		return nil // the id was cut off, maybe in the middle of the last offset
 	}
 	return byName
 }
 
-// nameHash stands for a channel's name inside an event id. A collision does no harm: the nonce would not fit.
+// nameHash stands for a channel's name inside an event id. If two names have the same hash, the nonce still tells that the
+// position is of another channel.
 func nameHash(channel string) uint32 {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(channel)) // never fails

@@ -12,20 +12,20 @@ type Reason string
 
 // The reasons of a gap.
 const (
-	Trimmed Reason = "trimmed" // the events were there, and are no longer stored
-	Reset   Reason = "reset"   // the position belongs to a past that Redis has lost
-	Unknown Reason = "unknown" // the last event id says nothing about this channel
+	Trimmed Reason = "trimmed" // the events are too old: they are no longer stored
+	Reset   Reason = "reset"   // Redis lost the events that the client's position counts
+	Unknown Reason = "unknown" // the last event id has no position of this channel
 )
 
-// History is what is known of a channel: where it stands, and its newest events without a hole, oldest first. Events
-// may be empty, or fewer than are stored; they always end at the tip.
+// History is what is known of a channel: where it stands, and its newest events, oldest first. There is no hole between
+// the events, and the last one is at the tip. There may be none, or fewer than Redis has.
 type History struct {
 	Tip
 	Events []Event
 }
 
-// newHistory makes a History from a tip and the list of the same moment (newest first). It keeps what forms an
-// unbroken chain from the tip backwards: whatever somebody else may have pushed into the list ends it.
+// newHistory makes a History from a tip and from the list (newest first) that Redis had at the same moment. Each event
+// must be the predecessor of the one after it. What another program may have pushed into the list ends the history.
 func newHistory(channel string, tip Tip, list []string) History {
 	h := History{Tip: tip, Events: make([]Event, 0, len(list))}
 	next := tip.Position
@@ -41,7 +41,7 @@ func newHistory(channel string, tip Tip, list []string) History {
 	return h
 }
 
-// Floor returns the oldest position from which everything up to the tip can be delivered.
+// Floor returns the oldest position after which no event is missing: the place before the oldest event, or the tip.
 func (h History) Floor() Position {
 	if len(h.Events) == 0 {
 		return h.Tip.Position
@@ -50,7 +50,7 @@ func (h History) Floor() Position {
 	return Position{Offset: oldest.Position.Offset - 1, Nonce: oldest.Prev}
 }
 
-// Has reports whether p is a place in this history: what comes after it is exactly what Events holds after it.
+// Has reports whether p is the place of an event in this history, or the floor.
 func (h History) Has(p Position) bool {
 	floor := h.Floor()
 	if p.Offset <= floor.Offset || p.Offset > h.Tip.Position.Offset {
@@ -59,8 +59,8 @@ func (h History) Has(p Position) bool {
 	return h.Events[p.Offset-floor.Offset-1].Position == p
 }
 
-// Extended returns the history with those of some other events that lead up to its oldest one in front. They are in
-// the order in which they were announced.
+// Extended returns a history that begins earlier, if announced events are direct predecessors of the oldest event. They
+// must be in the order in which they were announced. Events that lead nowhere are ignored. h stays as it is.
 func (h History) Extended(announced []Event) History {
 	var older []Event
 	floor := h.Floor()
@@ -77,7 +77,7 @@ func (h History) Extended(announced []Event) History {
 	return h
 }
 
-// After returns the events after p. If some of them are not here, gap says why, and the events are all there are.
+// After returns the events after p. If some of them are missing, gap says why, and events are all that the history has.
 func (h History) After(p Position) (events []Event, gap Reason) {
 	floor := h.Floor()
 	switch {
@@ -93,11 +93,11 @@ func (h History) After(p Position) (events []Event, gap Reason) {
 // Last returns the newest n events, or as many as there are, oldest first.
 func (h History) Last(n int) []Event { return h.Events[max(0, len(h.Events)-n):] }
 
-// History returns what is stored of a channel, list and position of the same moment. A channel that nobody touched has
-// the zero History.
+// History returns all that is stored of a channel. A channel that Redis does not have gets the zero History.
 //
-// A full Redis refuses every transaction, one that only reads too. So the position is read before the list and after
-// it; sent together, the three are carried out together but for rare cases, which are read again.
+// The list and the position must be of the same moment. A transaction would see to that, but a full Redis refuses even
+// one that only reads. Therefore the position is read before and after the list, and all of it again if the two differ.
+// The three commands are sent together, so that this is rare.
 func (s *Store) History(ctx context.Context, channel string) (History, error) {
 	for try := 1; ; try++ {
 		p := s.rdb.Pipeline()
@@ -111,7 +111,7 @@ func (s *Store) History(ctx context.Context, channel string) (History, error) {
 			if try < 100 {
 				continue
 			}
-			return History{}, fmt.Errorf("read history of channel %q: it never stands still", channel)
+			return History{}, fmt.Errorf("read history of channel %q: its position changed during 100 readings", channel)
 		}
 		tip, err := parseTip(before.Val())
 		if errors.Is(err, errNoMeta) {

@@ -9,18 +9,18 @@ import (
 	"strings"
 )
 
-// nonceSize is the number of random bytes in a Nonce: 48 bits, so that two events which get the same offset in two
-// lives of a channel differ for all practical purposes, and a position stays short enough for a header.
+// nonceSize is the number of random bytes in a Nonce. With 48 bits, two events practically never have the same nonce, and
+// the positions of many channels still fit in a header.
 const nonceSize = 6
 
-// Nonce is a random tag of one event. It tells the event from another one with the same offset, which exists when
-// Redis came back from an older snapshot and numbered on from there.
+// Nonce is a random tag of one event. Two events have the same offset when Redis has come back from an older snapshot and
+// counts on from there; their nonces differ.
 type Nonce [nonceSize]byte
 
-// nonceText is base 32 in lower case: no character needs escaping in a header, a URL or a log line.
+// nonceText is base 32 in lower case, because it needs no escaping in a header, a URL or a log line.
 var nonceText = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(base32.NoPadding)
 
-// NewNonce returns a fresh random nonce. It is safe for concurrent use.
+// NewNonce returns a random nonce. It is safe for concurrent use.
 func NewNonce() Nonce {
 	var n Nonce
 	_, _ = rand.Read(n[:]) // never fails, see crypto/rand.Read
@@ -36,7 +36,7 @@ func parseNonce(s string) (Nonce, error) {
 	if len(s) != nonceText.EncodedLen(nonceSize) {
 		return n, errPosition
 	}
-	if _, err := nonceText.Decode(n[:], []byte(s)); err != nil || n.String() != s { // its last bits are not used
+	if _, err := nonceText.Decode(n[:], []byte(s)); err != nil || n.String() != s { // the text has bits that the nonce does not use
 		return n, errPosition
 	}
 	return n, nil
@@ -44,8 +44,8 @@ func parseNonce(s string) (Nonce, error) {
 
 var errPosition = errors.New("not a position")
 
-// Position is the place of an event in its channel: everything before it was delivered, it was delivered, nothing
-// after it was. Offset 0 is the place before the first event; its nonce is the channel's base.
+// Position is a place in a channel: right after the event with this offset and nonce. Offset 0 is the place before the
+// first event, and its nonce is the channel's base.
 type Position struct {
 	Offset uint64
 	Nonce  Nonce
@@ -63,11 +63,11 @@ func (p Position) Append(dst []byte) []byte {
 // ParsePosition reads what [Position.String] wrote.
 func ParsePosition(s string) (Position, error) {
 	offset, nonce, found := strings.Cut(s, "-")
-	if !found || len(offset) > 16 { // beyond 2^53 Redis's Lua could not count anyway
+	if !found || len(offset) > 16 { // Lua in Redis counts to 2^53, which has 16 digits
 		return Position{}, errPosition
 	}
 	o, err := strconv.ParseUint(offset, 10, 64)
-	if err != nil || strconv.FormatUint(o, 10) != offset { // one text per position: no "+1", no "01"
+	if err != nil || strconv.FormatUint(o, 10) != offset { // each position has one text only, so "+1" and "01" are none
 		return Position{}, errPosition
 	}
 	n, err := parseNonce(nonce)

@@ -32,16 +32,20 @@ func (c *Config) Validate() error {
 	)
 }
 
-// New returns a Store on rdb, which stays the caller's to close.
+// New returns a Store on rdb. The caller closes first the Store, then rdb.
 func New(rdb redis.UniversalClient, cfg Config) *Store {
 	return &Store{rdb: rdb, cfg: cfg, scripts: &batcher{rdb: rdb}}
 }
+
+// Close waits for the calls of Append and Adopt that are still on their way although their callers gave up: ten seconds at
+// most, because calls have a timeout. No method may be called after it.
+func (s *Store) Close() { s.scripts.wait() }
 
 // Rule returns how much of a channel is kept.
 func (s *Store) Rule(channel string) kind.Rule {
 	return kind.Of(channel).Rule(kind.Keep(s.cfg.HistorySize, s.cfg.HistoryTTL))
 }
 
-// MaxBodyBytes returns how large the body of a publish, or the payload of a raw PUBLISH, may be. The store leaves it to
-// whoever takes these in to refuse larger ones, before they are in memory as a whole.
+// MaxBodyBytes returns how large the body of a publish, or the payload of a raw PUBLISH, may be. Who receives them refuses
+// larger ones; Append does not check it.
 func (s *Store) MaxBodyBytes() int { return s.cfg.MaxBodyBytes }

@@ -12,11 +12,11 @@ import (
 // Tip is where a channel stands.
 type Tip struct {
 	Position Position // of the newest event; (0, Base) if there was none
-	Base     Nonce    // the nonce of offset 0: it changes only if the channel was lost and began anew
+	Base     Nonce    // the nonce of offset 0; another one means that Redis lost the channel and it began anew
 	Final    bool     // the newest event ended the channel
 }
 
-// errNoMeta is what a tip is read as if the channel has never been touched, or everything of it is gone.
+// errNoMeta is the error of a tip that Redis does not have: nobody ever asked for the channel, or all its keys expired.
 var errNoMeta = errors.New("channel is unknown")
 
 // parseTip reads the reply of HMGET meta offset nonce base final.
@@ -47,13 +47,16 @@ func parseTip(fields []any) (Tip, error) {
 
 var tipFields = []string{"offset", "nonce", "base", "final"}
 
-// Tips returns where channels stand, in their order, in at most two round trips however many there are. A channel
-// that nobody touched before gets its base, so that a position in it means something from now on. With touch, the
-// positions are kept for another Rule.MetaTTL: a channel that is watched is not forgotten. One that has never had an
-// event is kept for an hour only: whoever reads can name as many channels as he likes.
+// Tips returns where channels stand, in the order of channels. It takes at most two round trips, however many they are.
 //
-// Each channel has an error of its own: what somebody else wrote into one channel's key, or a Redis too full to begin
-// a new channel, must not concern the others.
+// A channel that Redis does not have gets its base, so that a position in it means something from then on.
+//
+// With touch, Redis keeps the positions for another MetaTTL of the channel's rule, so that a channel that is watched is
+// not forgotten. The position of a channel that has had no event is kept for an hour only, because anybody who reads can
+// invent channels.
+//
+// Each channel has an error of its own. A key that another program wrote, or a Redis that is too full for a new channel,
+// must not disturb the other channels.
 func (s *Store) Tips(ctx context.Context, channels []string, touch bool) ([]Tip, []error) {
 	tips, errs := make([]Tip, len(channels)), make([]error, len(channels))
 	replies := make([]*redis.SliceCmd, len(channels))
@@ -61,14 +64,14 @@ func (s *Store) Tips(ctx context.Context, channels []string, touch bool) ([]Tip,
 	for i, c := range channels {
 		replies[i] = p.HMGet(ctx, metaKey(c), tipFields...)
 	}
-	_, _ = p.Exec(ctx) // its error is the first command's
+	_, _ = p.Exec(ctx) // each command has its own error
 	var fresh, alive []int
 	for i, r := range replies {
 		tips[i], errs[i] = tipOf(r, channels[i])
 		switch {
 		case errors.Is(errs[i], errNoMeta):
 			fresh = append(fresh, i)
-		case errs[i] == nil && touch && !s.Rule(channels[i]).Latest: // a task's may be about to end
+		case errs[i] == nil && touch && !s.Rule(channels[i]).Latest: // a task may end in this moment, and its keys are to expire then
 			alive = append(alive, i)
 		}
 	}
@@ -84,7 +87,7 @@ func (s *Store) Tips(ctx context.Context, channels []string, touch bool) ([]Tip,
 		p.Expire(ctx, metaKey(channels[i]), ttl)
 	}
 	for _, i := range fresh {
-		p.HSetNX(ctx, metaKey(channels[i]), "base", NewNonce().String()) // the first replica's stays
+		p.HSetNX(ctx, metaKey(channels[i]), "base", NewNonce().String()) // if several replicas try, the first base stays
 		p.Expire(ctx, metaKey(channels[i]), freshTTL)
 		replies[i] = p.HMGet(ctx, metaKey(channels[i]), tipFields...)
 	}
@@ -95,7 +98,7 @@ func (s *Store) Tips(ctx context.Context, channels []string, touch bool) ([]Tip,
 	return tips, errs
 }
 
-// tipOf reads one reply of Tips.
+// tipOf reads the reply to HMGET for one channel.
 func tipOf(r *redis.SliceCmd, channel string) (Tip, error) {
 	fields, err := r.Result()
 	if err != nil {

@@ -54,6 +54,7 @@ func run(ctx context.Context, cfg Config, out io.Writer) error {
 	defer rdb.Close()
 
 	events := store.New(rdb, cfg.Store)
+	defer events.Close()
 	broker := pubsub.NewBroker(rdb, events, cfg.Broker, log)
 	server := gateway.New(broker, events, cfg.Server, log)
 
