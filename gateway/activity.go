@@ -37,7 +37,7 @@ func (s *Server) publishActivity(c echo.Context, a kind.Activity) error {
 func (s *Server) simulateActivity(c echo.Context) error { return s.publishActivity(c, demo.Activity()) }
 
 func (s *Server) listActivity(c echo.Context) error {
-	n, err := limit(c, 50, 50)
+	n, err := limitParam(c, 50, 50)
 	if err != nil {
 		return err
 	}

@@ -39,7 +39,7 @@ func (s *Server) listEvents(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	n, err := limit(c, 100, maxReplay)
+	n, err := limitParam(c, 100, maxReplay)
 	if err != nil {
 		return err
 	}
@@ -50,8 +50,8 @@ func (s *Server) listEvents(c echo.Context) error {
 	answer := struct {
 		Channel     string            `json:"channel"`
 		Events      []json.RawMessage `json:"events"`                // oldest first
-		LastEventID string            `json:"lastEventId,omitempty"` // for the next call's after, or for a stream
-		Gap         store.Reason      `json:"gap,omitempty"`         // some events after "after" are not stored any more
+		LastEventID string            `json:"lastEventId,omitempty"` // where the next page, or a stream, goes on
+		Gap         store.Reason      `json:"gap,omitempty"`         // why events are missing between "after" and the first of these
 	}{Channel: channel, Events: []json.RawMessage{}, LastEventID: lastID(h)}
 
 	events := h.Last(n)
@@ -70,7 +70,7 @@ func (s *Server) listEvents(c echo.Context) error {
 	return c.JSON(http.StatusOK, answer)
 }
 
-// listRejected shows the raw messages of a channel that were not understood.
+// listRejected answers with the raw messages of a channel that were not understood.
 func (s *Server) listRejected(c echo.Context) error {
 	channel, err := channelParam(c)
 	if err != nil {

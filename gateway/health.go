@@ -6,12 +6,12 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// healthz says that the process works. It does not ask Redis: restarting the gateway would not mend that.
+// healthz says that the process works. It does not ask Redis, because a restart of the gateway does not repair Redis.
 func (s *Server) healthz(c echo.Context) error {
 	return c.JSON(http.StatusOK, map[string]string{"status": "ok"})
 }
 
-// readyz says whether this replica should get traffic.
+// readyz says whether this replica should get traffic, and if not, why.
 func (s *Server) readyz(c echo.Context) error {
 	c.Response().Header().Set("Cache-Control", "no-store")
 	answer := struct {

@@ -5,26 +5,26 @@ import (
 	"sync"
 )
 
-// addressLimit bounds how many streams one client address has open at a time, on this replica. It is safe for
+// addressLimit bounds how many streams one client address may have open at the same time, on this replica. It is safe for
 // concurrent use.
 type addressLimit struct {
 	max int // 0: no bound
 
 	mu   sync.Mutex
-	open map[netip.Prefix]int // guarded by mu
+	open map[netip.Prefix]int // streams by address; guarded by mu
 }
 
 func newAddressLimit(most int) *addressLimit {
 	return &addressLimit{max: most, open: make(map[netip.Prefix]int)}
 }
 
-// take counts one more stream of address. ok is false if it has as many as it may; otherwise release must be called
-// once when the stream ends.
-func (l *addressLimit) take(address string) (release func(), ok bool) {
+// acquire counts one more stream of address. ok is false if the address has as many streams as it may. Otherwise release
+// must be called when the stream ends; calling it again does nothing.
+func (l *addressLimit) acquire(address string) (release func(), ok bool) {
 	if l.max == 0 {
 		return func() {}, true
 	}
-	key := client(address)
+	key := clientOf(address)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.open[key] >= l.max {
@@ -40,9 +40,9 @@ func (l *addressLimit) take(address string) (release func(), ok bool) {
 	}), true
 }
 
-// client returns what counts as one client: an IPv4 address, or an IPv6 /64, which is what one subscriber gets and can
-// pick addresses from at will. Anything unreadable counts as one client too.
-func client(address string) netip.Prefix {
+// clientOf returns what counts as one client. That is an IPv4 address, or a /64 of IPv6, because a subscriber gets a whole
+// /64 and can use any address in it. All addresses that cannot be parsed count as one client together.
+func clientOf(address string) netip.Prefix {
 	a, err := netip.ParseAddr(address)
 	if err != nil {
 		return netip.Prefix{}
@@ -63,10 +63,10 @@ func client(address string) netip.Prefix {
 type openStreams struct {
 	mu     sync.Mutex
 	n      int           // guarded by mu
-	ending chan struct{} // set once no more may open, closed when none is open; guarded by mu
+	ending chan struct{} // nil until end is called, then closed as soon as no stream is open; guarded by mu
 }
 
-// open counts one more stream, unless the replica has begun to end them.
+// open counts one more stream. It returns false, and counts nothing, once end was called.
 func (o *openStreams) open() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -77,7 +77,7 @@ func (o *openStreams) open() bool {
 	return true
 }
 
-// close counts one less.
+// close counts one stream less.
 func (o *openStreams) close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -87,7 +87,7 @@ func (o *openStreams) close() {
 	}
 }
 
-// end lets no more open, and returns a channel that is closed when none is.
+// end refuses streams from now on, and returns a channel that is closed as soon as no stream is open. It may be called again.
 func (o *openStreams) end() <-chan struct{} {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -100,7 +100,7 @@ func (o *openStreams) end() <-chan struct{} {
 	return o.ending
 }
 
-// count returns how many are open.
+// count returns how many streams are open.
 func (o *openStreams) count() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()

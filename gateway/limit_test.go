@@ -24,10 +24,10 @@ func TestOneClientIsOneIPv4AddressOrOneIPv6Network(t *testing.T) {
 		{"unreadable is not the zero address", "", "0.0.0.0", false},
 	} {
 		l := newAddressLimit(1)
-		if _, ok := l.take(test.a); !ok {
+		if _, ok := l.acquire(test.a); !ok {
 			t.Fatalf("%s: the first stream of %q was refused", test.name, test.a)
 		}
-		if _, ok := l.take(test.b); ok == test.same {
+		if _, ok := l.acquire(test.b); ok == test.same {
 			t.Errorf("%s: %q and %q count as one client: %v, want %v", test.name, test.a, test.b, !ok, test.same)
 		}
 	}
@@ -35,19 +35,19 @@ func TestOneClientIsOneIPv4AddressOrOneIPv6Network(t *testing.T) {
 
 func TestAReleasedStreamMakesRoomOnceOnly(t *testing.T) {
 	l := newAddressLimit(2)
-	first, _ := l.take("192.0.2.1")
-	if _, ok := l.take("192.0.2.1"); !ok {
+	first, _ := l.acquire("192.0.2.1")
+	if _, ok := l.acquire("192.0.2.1"); !ok {
 		t.Fatal("the second of two streams was refused")
 	}
-	if _, ok := l.take("192.0.2.1"); ok {
+	if _, ok := l.acquire("192.0.2.1"); ok {
 		t.Fatal("a third stream got in")
 	}
 	first()
 	first() // a second release of one stream must not make room for two
-	if _, ok := l.take("192.0.2.1"); !ok {
+	if _, ok := l.acquire("192.0.2.1"); !ok {
 		t.Error("no room after a release")
 	}
-	if _, ok := l.take("192.0.2.1"); ok {
+	if _, ok := l.acquire("192.0.2.1"); ok {
 		t.Error("two releases of one stream made room for two")
 	}
 }
@@ -55,7 +55,7 @@ func TestAReleasedStreamMakesRoomOnceOnly(t *testing.T) {
 func TestNoLimitCountsNobody(t *testing.T) {
 	l := newAddressLimit(0)
 	for range 1000 {
-		if _, ok := l.take("192.0.2.1"); !ok {
+		if _, ok := l.acquire("192.0.2.1"); !ok {
 			t.Fatal("refused without a limit")
 		}
 	}
@@ -73,7 +73,7 @@ func TestTheLimitHoldsAndForgetsUnderConcurrency(t *testing.T) {
 		wg.Go(func() {
 			address := fmt.Sprintf("192.0.2.%d", i%4)
 			for range 200 {
-				release, ok := l.take(address)
+				release, ok := l.acquire(address)
 				if !ok {
 					continue
 				}

@@ -29,7 +29,7 @@ func (s *Server) createNotification(c echo.Context) error {
 }
 
 func (s *Server) listNotifications(c echo.Context) error {
-	n, err := limit(c, 50, 50)
+	n, err := limitParam(c, 50, 50)
 	if err != nil {
 		return err
 	}
@@ -40,11 +40,11 @@ func (s *Server) listNotifications(c echo.Context) error {
 	c.Response().Header().Set("Cache-Control", "no-store")
 	return c.JSON(http.StatusOK, struct {
 		Notifications []json.RawMessage `json:"notifications"`
-		LastEventID   string            `json:"lastEventId,omitempty"` // a stream from here misses nothing
+		LastEventID   string            `json:"lastEventId,omitempty"` // a stream that begins here misses nothing
 	}{datas(h.Last(n)), lastID(h)})
 }
 
-// lastID returns the event id of where a channel stands, "" if nobody touched it yet.
+// lastID returns the event id of the place where a channel stands, or "" if Redis does not have the channel.
 func lastID(h store.History) string {
 	if h.Base == (store.Nonce{}) {
 		return ""

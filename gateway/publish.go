@@ -13,10 +13,10 @@ import (
 	"sluice/store/kind"
 )
 
-// maxIdempotencyKey bounds a header that is the client's own text.
+// maxIdempotencyKey bounds an Idempotency-Key, which is any text of a client's, in bytes.
 const maxIdempotencyKey = 255
 
-// body reads the request's body, at most as much as the settings allow.
+// body reads the body of a request. One that is larger than the settings allow is refused.
 func (s *Server) body(c echo.Context) ([]byte, error) {
 	text, err := io.ReadAll(http.MaxBytesReader(c.Response(), c.Request().Body, int64(s.store.MaxBodyBytes())))
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
@@ -29,7 +29,7 @@ func (s *Server) body(c echo.Context) ([]byte, error) {
 	return text, nil
 }
 
-// decode reads the request's body as a JSON object into v.
+// decode reads the body of a request, a JSON object, into v, a pointer to a struct.
 func (s *Server) decode(c echo.Context, v any) error {
 	text, err := s.body(c)
 	if err != nil {
@@ -38,8 +38,8 @@ func (s *Server) decode(c echo.Context, v any) error {
 	return kind.DecodeObject(text, v)
 }
 
-// idempotencyKey returns the request's Idempotency-Key, "" for none. Keys are told apart by route: the same key on
-// another route is another one.
+// idempotencyKey returns the Idempotency-Key of a request with its route, so that the same key on two routes is two keys. It
+// returns "" if the request has none.
 func idempotencyKey(c echo.Context) (string, error) {
 	key := c.Request().Header.Get("Idempotency-Key")
 	if key == "" {
@@ -52,7 +52,8 @@ func idempotencyKey(c echo.Context) (string, error) {
 	return c.Path() + " " + key, nil
 }
 
-// publish stores and announces a draft. The result of an earlier publish with the same Idempotency-Key is marked.
+// publish stores and announces a draft. If an earlier request with the same Idempotency-Key did that, it returns the event of
+// that time and says so in a header of the answer.
 func (s *Server) publish(c echo.Context, d kind.Draft, o store.AppendOptions) (store.Event, error) {
 	key, err := idempotencyKey(c)
 	if err != nil {
@@ -71,7 +72,7 @@ func (s *Server) publish(c echo.Context, d kind.Draft, o store.AppendOptions) (s
 	return e, nil
 }
 
-// published is the answer to a publish.
+// published is the answer to a request that publishes.
 type published struct {
 	Success      bool            `json:"success"`
 	ID           string          `json:"id"`
@@ -85,7 +86,7 @@ func publishedEvent(e store.Event) published {
 	return published{Success: true, ID: e.ID(), Time: e.Time, Channel: e.Channel}
 }
 
-// datas returns the data of events, newest first: a list as pages show it.
+// datas returns the data of events, newest first, because that is the order in which pages show them.
 func datas(events []store.Event) []json.RawMessage {
 	all := make([]json.RawMessage, 0, len(events))
 	for i := len(events) - 1; i >= 0; i-- {
@@ -94,8 +95,8 @@ func datas(events []store.Event) []json.RawMessage {
 	return all
 }
 
-// limit reads the query parameter of that name.
-func limit(c echo.Context, standard, most int) (int, error) {
+// limitParam returns the query parameter "limit", a number up to most, or standard if the request has none.
+func limitParam(c echo.Context, standard, most int) (int, error) {
 	text := c.QueryParam("limit")
 	if text == "" {
 		return standard, nil
@@ -103,7 +104,7 @@ func limit(c echo.Context, standard, most int) (int, error) {
 	return number("limit", text, most)
 }
 
-// plainJSON is echo's serializer, but leaves < > and & as they are: what was published comes out byte for byte.
+// plainJSON is echo's serializer without the escaping of < > and &, because published data is returned byte for byte.
 type plainJSON struct{ echo.DefaultJSONSerializer }
 
 // Serialize writes v as JSON.

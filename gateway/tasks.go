@@ -15,10 +15,10 @@ import (
 	"sluice/store/kind"
 )
 
-// maxTaskName bounds a task's name, in bytes.
+// maxTaskName bounds the name of a task, in bytes.
 const maxTaskName = 200
 
-// createTask begins a task that a worker elsewhere will report on.
+// createTask begins a task on which a worker, somewhere else, is going to report.
 func (s *Server) createTask(c echo.Context) error {
 	var task struct {
 		TaskID   string `json:"taskId"`
@@ -38,7 +38,7 @@ func (s *Server) createTask(c echo.Context) error {
 	}{true, taskID, e.Data})
 }
 
-// startTask begins a simulated task, which this replica carries out.
+// startTask begins a simulated task. This replica carries it out.
 func (s *Server) startTask(c echo.Context) error {
 	var task struct {
 		TaskName string `json:"taskName"`
@@ -55,7 +55,7 @@ func (s *Server) startTask(c echo.Context) error {
 	}
 	if c.Response().Header().Get("Idempotent-Replayed") == "" {
 		s.tasks.Simulate(taskID, task.TaskName)
-	} else { // the answer is the first one's
+	} else { // a request of before began it, maybe with another name
 		var first kind.Progress
 		if err := json.Unmarshal(e.Data, &first); err != nil {
 			return fmt.Errorf("state of task %q: %w", taskID, err)
@@ -70,8 +70,8 @@ func (s *Server) startTask(c echo.Context) error {
 	}{true, taskID, task.TaskName, "/api/sse/progress/" + taskID})
 }
 
-// beginTask publishes a task's first state. Without an id the task gets one: random, or, with an Idempotency-Key, made
-// from it, so that a repeated call finds the first one's channel (and there its result).
+// beginTask publishes the first state of a task, and returns its event and the task's id. A task without an id gets a random
+// one. With an Idempotency-Key the id is a hash of the key, so that a repeated request finds the same task.
 func (s *Server) beginTask(c echo.Context, taskID, taskName string) (store.Event, string, error) {
 	if len(taskName) > maxTaskName {
 		return store.Event{}, "", badRequest("invalid_field", fmt.Sprintf("taskName has at most %d bytes", maxTaskName), "taskName")
@@ -95,7 +95,7 @@ func (s *Server) beginTask(c echo.Context, taskID, taskName string) (store.Event
 	return e, taskID, err
 }
 
-// getTask shows a task's state.
+// getTask answers with the state of a task.
 func (s *Server) getTask(c echo.Context) error {
 	taskID, err := taskParam(c)
 	if err != nil {
@@ -113,7 +113,7 @@ func (s *Server) getTask(c echo.Context) error {
 	return c.JSONBlob(http.StatusOK, state[0].Data)
 }
 
-// reportProgress takes a worker's report.
+// reportProgress publishes a worker's report on a task.
 func (s *Server) reportProgress(c echo.Context) error {
 	taskID, err := taskParam(c)
 	if err != nil {

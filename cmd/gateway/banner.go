@@ -8,7 +8,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// printBanner says where things are and what to type next.
+// printBanner prints where the gateway and Redis are, and commands to try out.
 func printBanner(out io.Writer, addr net.Addr, o *redis.Options, embedded bool) {
 	base := "http://" + addr.String()
 	if tcp, ok := addr.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {

@@ -29,7 +29,8 @@ type Config struct {
 	Broker pubsub.Config
 	Server gateway.Config
 
-	ready func(addr string) // if it is not nil, it is called when the gateway listens; for tests
+	// listening is called, if it is not nil, once the gateway listens at addr and its parts run. Tests use it.
+	listening func(addr string)
 }
 
 // parts returns the parts of the settings, in the order in which users see them.
@@ -167,7 +168,8 @@ func settings(cfg *Config) []setting {
 // variable returns the name of the environment variable for a field.
 func variable(field string) string { return prefix + "_" + strings.ToUpper(words(field)) }
 
-// words splits a field's name as envconfig does: RedisURL is Redis_URL, CORSOrigins is CORS_Origins.
+// words puts underscores between the words of a field's name, as envconfig does: Redis_URL for RedisURL, CORS_Origins for
+// CORSOrigins.
 func words(name string) string {
 	upper := func(i int) bool { return i >= 0 && i < len(name) && name[i] >= 'A' && name[i] <= 'Z' }
 	var b strings.Builder

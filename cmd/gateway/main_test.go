@@ -62,7 +62,7 @@ func start(t testing.TB, settings ...string) *instance {
 	cfg := configOf(t, environ...)
 	ctx, cancel := context.WithCancel(context.Background())
 	listening, ended := make(chan string, 1), make(chan error, 1)
-	cfg.ready = func(addr string) { listening <- addr }
+	cfg.listening = func(addr string) { listening <- addr }
 	g := &instance{out: &output{}}
 	go func() { ended <- run(ctx, cfg, g.out) }()
 	g.stop = sync.OnceValue(func() error { cancel(); return <-ended })

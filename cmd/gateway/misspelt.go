@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// checkNames finds misspelt variables.
+// checkNames returns an error for the first variable in environ that begins with the prefix and is no setting.
 func checkNames(environ []string, cfg *Config) error {
 	var known []string
 	for _, s := range settings(cfg) {
@@ -36,14 +36,15 @@ func checkNames(environ []string, cfg *Config) error {
 // called "gateway".
 var serviceLink = regexp.MustCompile(`^GATEWAY_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
 
-// isServiceLink reports whether a variable is such a one. GATEWAY_PORT is only if it holds a URL: else somebody means a
-// setting.
+// isServiceLink reports whether a variable was set by Kubernetes or Docker. Of GATEWAY_PORT a URL tells that; with anything
+// else somebody means the setting GATEWAY_ADDR.
 func isServiceLink(name, value string) bool {
 	return serviceLink.MatchString(name) && (name != prefix+"_PORT" || strings.Contains(value, "://"))
 }
 
-// distance is the number of letters to add, drop or change to get from a to b (Levenshtein).
+// distance returns how many letters must be added, removed or changed to make b of a (the Levenshtein distance).
 func distance(a, b string) int {
+	// row[j] is the distance from the beginning of a that was read to the first j letters of b.
 	row := make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j

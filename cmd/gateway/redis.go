@@ -14,13 +14,14 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// embeddedAddr is where the embedded Redis listens if nobody else does: redis-cli finds it there without an option.
+// embeddedAddr is where the embedded Redis listens, unless another program does. redis-cli uses it without an option.
 const embeddedAddr = "127.0.0.1:6379"
 
-// startEmbedded starts a Redis inside this process, for the first minute with Sluice. It listens on loopback only.
+// startEmbedded starts a Redis inside this process, so that Sluice can be tried out without one. It listens on the loopback
+// address only.
 func startEmbedded() (*miniredis.Miniredis, error) {
 	m := miniredis.NewMiniRedis()
-	m.ClockTTL(true) // without it nothing would ever expire
+	m.ClockTTL(true) // otherwise keys would not expire
 	err := m.StartAddr(embeddedAddr)
 	for port := 6380; port < 6400 && errors.Is(err, syscall.EADDRINUSE); port++ {
 		err = m.StartAddr(net.JoinHostPort("127.0.0.1", fmt.Sprint(port)))
@@ -34,23 +35,23 @@ func startEmbedded() (*miniredis.Miniredis, error) {
 	return m, nil
 }
 
-// redisOptions returns the options of our clients for a Redis at url.
+// redisOptions returns the options of the clients for a Redis at url.
 func redisOptions(url string) (*redis.Options, error) {
 	o, err := redis.ParseURL(url)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", variable("RedisURL"), err)
 	}
-	o.ContextTimeoutEnabled = true // otherwise a context's deadline does not reach the socket
+	o.ContextTimeoutEnabled = true // otherwise a call does not end with its context
 	o.DialTimeout = 3 * time.Second
 	o.ReadTimeout, o.WriteTimeout = 4*time.Second, 4*time.Second
 	o.DialerRetries = 1
-	o.MaxRetries = -1 // a publish whose answer was lost must not be sent again by a lower layer
+	o.MaxRetries = -1 // a publish whose answer was lost may have been stored: it must not be sent again
 	o.PipelinePoolSize = -1
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	return o, nil
 }
 
-// waitForRedis returns when Redis answers: after at most wait, or, if wait is 0, whenever that is.
+// waitForRedis returns when Redis answers. It gives up after wait, or never if wait is 0, and when ctx ends.
 func waitForRedis(ctx context.Context, rdb *redis.Client, wait time.Duration, log *slog.Logger) error {
 	start := time.Now()
 	for try := 0; ; try++ {
@@ -76,7 +77,7 @@ func waitForRedis(ctx context.Context, rdb *redis.Client, wait time.Duration, lo
 	}
 }
 
-// redisLogger hands go-redis's own messages, which it writes to a global logger, to ours.
+// redisLogger writes the messages of go-redis, which has a global logger, to the logger of the gateway.
 type redisLogger struct{ log *slog.Logger }
 
 // Printf implements the interface of redis.SetLogger.

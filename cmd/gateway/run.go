@@ -22,20 +22,19 @@ import (
 	"sluice/store/kind"
 )
 
-// shutdownExtra is what the end may take beyond the drain time: the last requests, and simulated tasks.
+// shutdownExtra is how much longer than the drain time a shutdown may take, for the last requests and simulated tasks.
 const shutdownExtra = 5 * time.Second
 
-// run builds the gateway, serves until ctx ends or a part fails, and takes it down in order. It returns nil if it was
-// asked to end.
+// run builds the gateway, serves until ctx ends or a part fails, and then ends the parts in order. It returns nil if ctx
+// has ended and everything was shut down well.
 func run(ctx context.Context, cfg Config, out io.Writer) error {
 	embedded := cfg.RedisURL == ""
-	// The one-command mode is for people, even when they pipe it into something.
+	// Without settings a person is trying the gateway out, maybe with the output in a pipe.
 	readable := cfg.LogFormat == "text" || cfg.LogFormat == "auto" && (embedded || isTerminal(out))
 	log := newLogger(cfg.LogLevel, readable, out)
 	if cfg.Broker.Replica == "" {
 		cfg.Broker.Replica = newReplicaName()
 	}
-
 	if embedded {
 		m, err := startEmbedded()
 		if err != nil {
@@ -43,7 +42,7 @@ func run(ctx context.Context, cfg Config, out io.Writer) error {
 		}
 		defer m.Close()
 		cfg.RedisURL = "redis://" + m.Addr()
-		cfg.Server.DrainTime = 0 // there is no other replica to go to: Ctrl-C is to end it now
+		cfg.Server.DrainTime = 0 // clients have no other replica to go to
 	}
 	o, err := redisOptions(cfg.RedisURL)
 	if err != nil {
@@ -53,58 +52,61 @@ func run(ctx context.Context, cfg Config, out io.Writer) error {
 	rdb := redis.NewClient(o)
 	defer rdb.Close()
 
+	// The address is taken before Redis answers, so that /readyz can say what the gateway waits for.
+	listener, err := net.Listen("tcp", cfg.Addr)
+	if err != nil {
+		return fmt.Errorf("%s=%q: %w", variable("Addr"), cfg.Addr, err)
+	}
+	if readable {
+		printBanner(out, listener.Addr(), o, embedded)
+	}
+	log.Info("listening", "address", listener.Addr().String(), "replica", cfg.Broker.Replica, "version", version,
+		"redis", o.Addr, "embedded", embedded)
+	return serve(ctx, cfg, listener, rdb, log)
+}
+
+// serve runs the parts of the gateway on a listener, which it closes, until ctx ends or one of them fails.
+func serve(ctx context.Context, cfg Config, listener net.Listener, rdb *redis.Client, log *slog.Logger) error {
 	events := store.New(rdb, cfg.Store)
 	defer events.Close()
 	broker := pubsub.NewBroker(rdb, events, cfg.Broker, log)
 	server := gateway.New(broker, events, cfg.Server, log)
 
-	// Listening before Redis is there lets /readyz say why nothing works yet.
-	listener, err := net.Listen("tcp", cfg.Addr)
-	if err != nil {
-		return fmt.Errorf("%s=%q: %w", variable("Addr"), cfg.Addr, err)
-	}
-
-	alive, stop := context.WithCancelCause(ctx) // ends when asked to, or when a part fails
-	defer stop(nil)
+	alive, fail := context.WithCancelCause(ctx) // ends with ctx, or when a part fails
+	defer fail(nil)
 	brokerCtx, stopBroker := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBroker()
 	var wg sync.WaitGroup
 	wg.Go(func() { broker.Run(brokerCtx) })
 	wg.Go(func() {
 		if err := server.Serve(listener); err != nil {
-			stop(fmt.Errorf("serve: %w", err))
+			fail(fmt.Errorf("serve: %w", err))
 		}
 	})
 	wg.Go(func() {
 		if err := waitForRedis(alive, rdb, cfg.RedisWait, log); err != nil {
-			stop(err)
+			fail(err)
 		}
 	})
-
-	if readable {
-		printBanner(out, listener.Addr(), o, embedded)
-	}
-	log.Info("listening", "address", listener.Addr().String(), "replica", broker.Replica(), "version", version,
-		"redis", o.Addr, "embedded", embedded)
-	if cfg.ready != nil {
-		cfg.ready(listener.Addr().String())
+	if cfg.listening != nil {
+		cfg.listening(listener.Addr().String())
 	}
 	<-alive.Done()
 
 	log.Info("draining", "time", cfg.Server.DrainTime)
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.Server.DrainTime+shutdownExtra)
 	defer cancel()
-	err = server.Shutdown(drain)
-	stopBroker() // last: streams needed it until now
+	err := server.Shutdown(drain)
+	stopBroker() // after the server, whose streams need the broker
 	wg.Wait()
-	if ctx.Err() == nil { // nobody asked: a part failed
+	if ctx.Err() == nil { // a part has failed
 		return errors.Join(context.Cause(alive), err)
 	}
 	log.Info("stopped")
 	return err
 }
 
-// newReplicaName returns the host's name and a random ending: replicas on one host need different names too.
+// newReplicaName returns the host's name with a random ending, because replicas on one host need different names.
 func newReplicaName() string {
 	host, err := os.Hostname()
 	if err != nil || kind.CheckChannel(host) != nil || len(host) > 64 {
@@ -122,7 +124,7 @@ func newLogger(level slog.Level, readable bool, out io.Writer) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(out, o))
 }
 
-// isTerminal reports whether out is a terminal (or another character device, which is as good a guess).
+// isTerminal reports whether out is a terminal. It takes every character device for one.
 func isTerminal(out io.Writer) bool {
 	f, ok := out.(*os.File)
 	if !ok {
@@ -132,7 +134,7 @@ func isTerminal(out io.Writer) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// healthcheck asks the gateway at the configured address whether it is ready: for containers, which have no curl.
+// healthcheck asks the gateway at the configured address whether it is ready. It is for containers that have no curl.
 func healthcheck(ctx context.Context, cfg Config) error {
 	host, port, err := net.SplitHostPort(cfg.Addr)
 	if err != nil {

@@ -163,7 +163,7 @@ func TestAWrongPasswordIsSaidAndNotTakenForAnswering(t *testing.T) {
 func TestAGatewayStoppedWhileItWaitsForRedisEndsWithoutAnError(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cfg := configOf(t, "GATEWAY_ADDR=127.0.0.1:0", "GATEWAY_REDIS_URL=redis://"+rigtest.FreeAddress(t), "GATEWAY_DRAIN_TIME=0s")
-	cfg.ready = func(string) { cancel() }
+	cfg.listening = func(string) { cancel() }
 	if err := run(ctx, cfg, io.Discard); err != nil {
 		t.Errorf("got %v", err)
 	}

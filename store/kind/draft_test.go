@@ -164,7 +164,7 @@ func TestALinkLeadsNowhereThatRuns(t *testing.T) {
 }
 
 func TestATasksIDFitsIntoItsChannel(t *testing.T) {
-	long := strings.Repeat("x", kind.MaxTaskIDLength)
+	long := strings.Repeat("x", 128-len("progress:"))
 	if err := kind.CheckTaskID(long); err != nil {
 		t.Errorf("an id of %d characters: %v", len(long), err)
 	}
@@ -173,9 +173,6 @@ func TestATasksIDFitsIntoItsChannel(t *testing.T) {
 	}
 	if kind.CheckTaskID(long+"x") == nil || kind.CheckChannel(kind.TaskChannel(long+"x")) == nil {
 		t.Error("one character more is taken")
-	}
-	if got := kind.Of(kind.TaskChannel("a:b")).Pattern; got != "progress:*" {
-		t.Errorf("its channel is one of %s", got)
 	}
 	if kind.CheckTaskID("") == nil {
 		t.Error("an empty id is taken")

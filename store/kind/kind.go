@@ -10,11 +10,11 @@ const (
 
 // Kind is what the channels of one pattern have in common.
 type Kind struct {
-	// Pattern is the name of a channel, or a prefix and a star: progress:* matches every channel whose name begins with
+	// pattern is the name of a channel, or a prefix and a star: progress:* matches every channel whose name begins with
 	// progress:, and a lone star matches all channels.
-	Pattern string
-	// Always is true if raw messages are stored even while no stream follows the channel.
-	Always bool
+	pattern string
+	// always is true if raw messages are stored even while no stream follows the channel.
+	always bool
 	// EventByType is true if, on a stream of one channel, the SSE event is named after the event's type. Otherwise
 	// there is no name, and a browser hands the event to onmessage.
 	EventByType bool
@@ -34,45 +34,46 @@ type Kind struct {
 // table has a line for each kind. The first one that matches a channel counts; the last one matches every channel.
 var table = []Kind{
 	{
-		Pattern: Notifications, Always: true, Replay: 50, rule: Keep(50, month),
+		pattern: Notifications, always: true, Replay: 50, rule: Keep(50, month),
 		draft:    shaped(func(n Notification, _ string) (Draft, error) { return n.Draft() }),
 		fromText: textNotification,
 	},
 	{
-		Pattern: Activities, Always: true, Replay: 10, rule: Keep(50, month),
+		pattern: Activities, always: true, Replay: 10, rule: Keep(50, month),
 		draft: shaped(func(a Activity, _ string) (Draft, error) { return a.Draft() }),
 	},
 	{
-		Pattern: taskPrefix + "*", Always: true, Replay: 1, rule: taskRule,
+		pattern: taskPrefix + "*", always: true, Replay: 1, rule: taskRule,
 		draft: shaped(func(r Report, channel string) (Draft, error) {
 			return r.Draft(strings.TrimPrefix(channel, taskPrefix))
 		}),
 	},
 	{
-		Pattern: "*", EventByType: true,
+		pattern: "*", EventByType: true,
 		draft: generalDraft, fromText: jsonText,
 	},
 }
 
 // Of returns the kind of a channel.
 func Of(channel string) Kind {
-	for _, k := range table[:len(table)-1] {
-		if k.matches(channel) {
-			return k
+	last := len(table) - 1
+	for i := range last {
+		if matches(table[i].pattern, channel) {
+			return table[i]
 		}
 	}
-	return table[len(table)-1]
+	return table[last]
 }
 
 // Always returns what every replica follows from its start to its end: channels by name, and channels by pattern.
 func Always() (channels, patterns []string) {
 	for _, k := range table {
 		switch {
-		case !k.Always:
+		case !k.always:
 		case k.ByPattern():
-			patterns = append(patterns, k.Pattern)
+			patterns = append(patterns, k.pattern)
 		default:
-			channels = append(channels, k.Pattern)
+			channels = append(channels, k.pattern)
 		}
 	}
 	return channels, patterns
@@ -80,11 +81,11 @@ func Always() (channels, patterns []string) {
 
 // ByPattern reports whether the raw messages of the kind's channels arrive by a subscription to its pattern. There may
 // be new channels of such a kind at any time, and nobody says when one is no longer used.
-func (k Kind) ByPattern() bool { return k.Always && strings.HasSuffix(k.Pattern, "*") }
+func (k Kind) ByPattern() bool { return k.always && strings.HasSuffix(k.pattern, "*") }
 
-func (k Kind) matches(channel string) bool {
-	if prefix, ok := strings.CutSuffix(k.Pattern, "*"); ok {
+func matches(pattern, channel string) bool {
+	if prefix, ok := strings.CutSuffix(pattern, "*"); ok {
 		return strings.HasPrefix(channel, prefix)
 	}
-	return channel == k.Pattern
+	return channel == pattern
 }

@@ -27,7 +27,7 @@ func TestWhatAChannelIs(t *testing.T) {
 		{"", "*", true, 0, general},
 	} {
 		k := Of(test.channel)
-		if k.Pattern != test.pattern || k.EventByType != test.named || k.Replay != test.replay || k.Rule(general) != test.rule {
+		if k.pattern != test.pattern || k.EventByType != test.named || k.Replay != test.replay || k.Rule(general) != test.rule {
 			t.Errorf("%q is %+v with the rule %+v; want %+v", test.channel, k, k.Rule(general), test)
 		}
 	}
@@ -50,19 +50,19 @@ func TestWhichChannelsEveryReplicaFollows(t *testing.T) {
 
 // Every channel has a kind, no line of the table hides a later one, and only channels that can end have final events.
 func TestTheTableIsSound(t *testing.T) {
-	if last := table[len(table)-1]; last.Pattern != "*" {
-		t.Errorf("the last line is for %q, want all channels", last.Pattern)
+	if last := table[len(table)-1]; last.pattern != "*" {
+		t.Errorf("the last line is for %q, want all channels", last.pattern)
 	}
 	for _, k := range table {
 		if k.draft == nil {
-			t.Errorf("%s: nothing makes drafts", k.Pattern)
+			t.Errorf("%s: nothing makes drafts", k.pattern)
 		}
-		if got := Of(k.Pattern); got.Pattern != k.Pattern { // a star is as good as any other ending
-			t.Errorf("%s: the line of %s stands above it and hides it", k.Pattern, got.Pattern)
+		if got := Of(k.pattern); got.pattern != k.pattern { // a star is as good as any other ending
+			t.Errorf("%s: the line of %s stands above it and hides it", k.pattern, got.pattern)
 		}
 		r := k.Rule(Keep(1, time.Second))
 		if r.Capacity < 1 || r.TTL < time.Second || r.MetaTTL < r.TTL {
-			t.Errorf("%s: the rule %+v does not bound or forgets positions too early", k.Pattern, r)
+			t.Errorf("%s: the rule %+v does not bound or forgets positions too early", k.pattern, r)
 		}
 	}
 	for _, channel := range []string{Notifications, Activities, "orders", TaskChannel("t1")} {

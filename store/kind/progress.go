@@ -44,14 +44,14 @@ const taskPrefix = "progress:"
 // TaskChannel returns the channel of a task's states.
 func TaskChannel(taskID string) string { return taskPrefix + taskID }
 
-// MaxTaskIDLength is the greatest length of a task's id, in bytes: the name of its channel must not be too long either.
-const MaxTaskIDLength = MaxChannelLength - len(taskPrefix)
+// maxTaskIDLength is the greatest length of a task's id, in bytes: the name of its channel must not be too long either.
+const maxTaskIDLength = MaxChannelLength - len(taskPrefix)
 
 // CheckTaskID reports, as an *[InvalidError], why id cannot be the id of a task.
 func CheckTaskID(id string) error {
-	if id == "" || len(id) > MaxTaskIDLength || !hasNameCharacters(id) {
+	if id == "" || len(id) > maxTaskIDLength || !hasNameCharacters(id) {
 		return invalid("invalid_task",
-			fmt.Sprintf("A task's id consists of 1 to %d letters, digits and : . _ -", MaxTaskIDLength))
+			fmt.Sprintf("A task's id consists of 1 to %d letters, digits and : . _ -", maxTaskIDLength))
 	}
 	return nil
 }

@@ -44,7 +44,7 @@ func Each(t *testing.T, test func(t *testing.T, s *Server)) {
 	t.Run("redis-server", func(t *testing.T) { test(t, Real(t)) })
 }
 
-// Mini starts a miniredis, set up as the gateway's embedded one.
+// Mini starts a miniredis with the settings of the gateway's embedded one.
 func Mini(t testing.TB) *Server {
 	t.Helper()
 	m := miniredis.NewMiniRedis()
