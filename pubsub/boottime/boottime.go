@@ -1,0 +1,15 @@
+// Package boottime tells how long ago the machine was started, by a clock that nobody can set.
+//
+// The wall clock may be set back or forward at any time. Go's monotonic clock may not, but on Linux it stands still
+// while the machine sleeps (suspend). What is remembered somewhere else for a limited time, such as a marker in Redis,
+// needs a clock that has neither flaw. One reading is a system call on Linux, some 100 times the cost of an addition:
+// read it once for many messages.
+package boottime
+
+import "time"
+
+// processStart is where the portable clock begins.
+var processStart = time.Now()
+
+// monotonic is the portable clock. Go's documentation leaves open whether it goes on while the machine sleeps.
+func monotonic() time.Duration { return time.Since(processStart) }
