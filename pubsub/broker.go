@@ -10,36 +10,37 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
+	"sluice/pubsub/ingest"
+	"sluice/pubsub/listen"
 	"sluice/store"
 	"sluice/store/kind"
 )
 
 // Times of the broker.
 const (
-	linger         = 30 * time.Second       // a channel stays subscribed after its last stream, for those that reconnect
-	sweepEvery     = time.Second            // at most; more often if quiet channels are checked more often
-	checkEvery     = 5 * time.Second        // quiet channels, unless Config says otherwise
-	touchEvery     = 20 * time.Minute       // so that a watched channel's position does not expire
-	tipsAtOnce     = 1000                   // channels in one pipeline
-	verifyEvery    = 100 * time.Millisecond // a channel, at most, because of clients' unknown positions
-	freshLinger    = 10 * time.Second       // but not one that has never had an event: names can be made up without end
-	channelsAtMost = 200_000                // that a replica follows, some 2 KiB each
-	syncWorkers    = 8                      // histories read side by side
-	finishTime     = 3 * time.Second        // for the raw messages that are left at the end
+	checkEvery = 5 * time.Second // quiet channels are compared with Redis, unless Config says otherwise
+	finishTime = 3 * time.Second // for storing the raw messages that are left at the end
 )
 
-// Broker connects Redis channels with feeds. It is safe for concurrent use.
+// Broker connects Redis channels with feeds. It is safe for concurrent use. It is also the prometheus.Collector of what
+// it counts.
 type Broker struct {
-	cfg    Config
-	store  *store.Store
-	log    *slog.Logger
-	stats  Stats
-	listen *listener
-	ingest *ingest
-	cancel context.CancelFunc
-	closed context.Context
+	cfg      Config
+	store    *store.Store
+	log      *slog.Logger
+	stats    stats
+	metrics  []prometheus.Collector
+	listener *listen.Listener
+	intake   *ingest.Intake
+
+	// closed ends when Run does. It is held here because feeds are attached in goroutines that outlive the request for
+	// which they begin.
+	closed    context.Context
+	cancel    context.CancelFunc
+	attaching sync.WaitGroup // none is added once closed has ended
 
 	mu       sync.Mutex
 	channels map[string]*Channel // guarded by mu
@@ -51,6 +52,8 @@ type Broker struct {
 	signal  chan struct{} // 1: stale is not empty
 }
 
+var errClosed = errors.New("the broker is closed")
+
 // NewBroker returns a Broker on rdb, whose connection options it also uses for its own connection. Run makes it work.
 func NewBroker(rdb *redis.Client, s *store.Store, cfg Config, log *slog.Logger) *Broker {
 	cfg.CheckEvery = cmp.Or(cfg.CheckEvery, checkEvery)
@@ -59,10 +62,13 @@ func NewBroker(rdb *redis.Client, s *store.Store, cfg Config, log *slog.Logger) 
 		cfg: cfg, store: s, log: log, cancel: cancel, closed: ctx,
 		channels: make(map[string]*Channel), feeds: make(map[string][]*Feed), signal: make(chan struct{}, 1),
 	}
-	b.ingest = newIngest(ctx, s, s.MaxBodyBytes(), log, &b.stats)
-	// An announcement is a payload in a JSON string (six times as long at worst) and some fields; a marker names a batch.
-	longest := max(8*s.MaxBodyBytes(), namesPerBatch*(kind.MaxChannelLength+1)) + 4096
-	b.listen = newListener(rdb, cfg.Replica, longest, b, log, &b.stats)
+	b.intake = ingest.New(s, s.MaxBodyBytes(), log)
+	b.listener = listen.New(listen.Config{
+		Redis: rdb, Replica: cfg.Replica, Receiver: receiver{b}, Log: log,
+		// An announcement is a payload in a JSON string (six times as long at worst) and some fields.
+		MaxPayload: 8*s.MaxBodyBytes() + 4096,
+	})
+	b.metrics = b.collectors()
 	channels, patterns := kind.Always()
 	for _, name := range append(channels, cfg.Ingest...) {
 		if b.channels[name] == nil {
@@ -71,28 +77,31 @@ func NewBroker(rdb *redis.Client, s *store.Store, cfg Config, log *slog.Logger) 
 		}
 	}
 	for _, pattern := range patterns {
-		b.listen.want(want{channel: pattern, raw: true, pattern: true})
+		b.listener.Want(listen.Subscription{Channel: pattern, Raw: true, Pattern: true})
 	}
 	return b
 }
 
 // Run follows Redis until ctx ends. It does not give up: while Redis is away it tries again, and Ready says so. At the
 // end it stores the raw messages that Redis has counted it as a receiver of, if Redis takes them within finishTime.
+// It may be called once.
 func (b *Broker) Run(ctx context.Context) {
 	var wg sync.WaitGroup
-	wg.Go(func() { b.listen.run(ctx) })
+	wg.Go(func() { b.listener.Run(ctx) })
 	wg.Go(func() { b.synchronise(ctx) })
 	wg.Go(func() { b.sweep(ctx) })
 	wg.Wait()
-	b.ingest.finish(finishTime)
+	b.intake.Close(finishTime)
+	b.mu.Lock() // acquire must not begin to attach a feed after this
 	b.cancel()
-	b.ingest.close()
+	b.mu.Unlock()
+	b.attaching.Wait()
 }
 
 // Ready returns why this replica should get no streams, or nil.
 func (b *Broker) Ready() error {
-	if !b.listen.healthy.Load() {
-		return errors.New(b.listen.problem.Load().(string))
+	if err := b.listener.Ready(); err != nil {
+		return err
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -112,9 +121,6 @@ func (b *Broker) Ready() error {
 // Replica returns the name of this replica.
 func (b *Broker) Replica() string { return b.cfg.Replica }
 
-// Stats returns the broker's counters.
-func (b *Broker) Stats() *Stats { return &b.stats }
-
 // Counts returns how many channels the replica follows and how many feeds it has.
 func (b *Broker) Counts() (channels, feeds int) {
 	b.mu.Lock()
@@ -125,46 +131,43 @@ func (b *Broker) Counts() (channels, feeds int) {
 	return len(b.channels), feeds
 }
 
-// The listener's side: called by its reading goroutine, which must not wait.
+// receiver is the broker as a listen.Receiver. Its methods are called by the goroutine that reads Redis, and must not
+// wait.
+type receiver struct{ b *Broker }
 
-func (b *Broker) announced(channel string, payload []byte) {
-	b.stats.Announced.Add(1)
+func (r receiver) Announced(channel string, payload []byte) {
+	b := r.b
+	b.stats.announced.Add(1)
 	a, err := store.ParseAnnouncement(channel, payload)
 	if err != nil {
-		b.stats.Malformed.Add(1)
+		b.stats.malformed.Add(1)
 		b.log.Warn("announcement not readable", "channel", channel, "error", err)
-		return // the next one, or the check of quiet channels, finds the hole
+		return // the next announcement, or the comparison of quiet channels, finds the hole
 	}
 	if a.Marker != "" {
-		b.ingest.adopted(channel, name{marker: a.Marker, number: a.Number})
+		b.intake.Adopted(channel, ingest.RawID{Marker: a.Marker, Number: a.Number})
 	}
 	if c := b.channel(channel); c != nil && c.announced(a.Event) {
 		b.queue(c)
 	}
 }
 
-func (b *Broker) raw(channel string, payload []byte, n name) { b.ingest.add(channel, payload, n) }
+func (r receiver) Raw(channel string, m ingest.Message) { r.b.intake.Add(channel, m) }
 
-func (b *Broker) settled(channels []string, alone bool) {
+func (r receiver) Subscribed(channels []string, alone bool) {
 	if !alone {
-		b.ingest.joined(channels)
+		r.b.intake.Joined(channels)
 	}
 	for _, name := range channels {
-		if c := b.channel(name); c != nil {
+		if c := r.b.channel(name); c != nil {
 			c.settle()
-			b.queue(c)
+			r.b.queue(c)
 		}
 	}
 }
 
-func (b *Broker) sessionEnded() {
-	b.mu.Lock()
-	all := make([]*Channel, 0, len(b.channels))
-	for _, c := range b.channels {
-		all = append(all, c)
-	}
-	b.mu.Unlock()
-	for _, c := range all {
+func (r receiver) Lost() {
+	for _, c := range r.b.allChannels() {
 		c.unsettle()
 	}
 }

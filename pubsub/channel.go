@@ -3,6 +3,7 @@ package pubsub
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -136,6 +137,38 @@ func (c *Channel) unsettle() {
 	defer c.mu.Unlock()
 	c.setState(unsettled)
 	c.pending, c.waiting, c.overflow = nil, 0, false // what they say is read from Redis later
+}
+
+// endPeriod ends a period between two comparisons of quiet channels. It reports whether the channel is to be compared
+// now: it is live, and had no event in that period (or always is true).
+func (c *Channel) endPeriod(always bool) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	quiet := !c.moved
+	c.moved = false
+	return c.state == live && (quiet || always)
+}
+
+// compare looks whether the channel stands where Redis does. If it does not, it must be synchronised: then compare
+// returns true. An event that came since endPeriod may be younger than tip, so then nothing can be said.
+func (c *Channel) compare(tip store.Tip) (stale bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if skipRepair || c.state != live || c.moved || tip.Position == c.history.Tip.Position && tip.Base == c.history.Base {
+		return false
+	}
+	c.setState(settled)
+	return true
+}
+
+// detach ends the delivery to a feed.
+func (c *Channel) detach(f *Feed) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.feeds = slices.DeleteFunc(c.feeds, func(r feedRef) bool { return r.feed == f })
+	if len(c.feeds) == 0 {
+		c.feeds = nil
+	}
 }
 
 // setState changes the state and keeps the live channel in step; c.mu is held.
@@ -325,7 +358,7 @@ func (c *Channel) lingers() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.history.Tip.Position.Offset == 0 {
-		return freshLinger
+		return emptyLinger
 	}
 	return linger
 }

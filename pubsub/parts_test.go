@@ -91,7 +91,7 @@ func TestWhatIsTrimmedBetweenTwoPartsIsAGap(t *testing.T) {
 	for i := range 60 { // 100 are kept: 60 to 159
 		a.append(t, "orders", wide(100+i))
 	}
-	waitFor(t, "the replica to have heard of them", func() bool { return a.Stats().Announced.Load() >= 60 })
+	waitFor(t, "the replica to have heard of them", func() bool { return a.metric(t, "sluice_announcements_total") >= 60 })
 	v.wantGap("orders", store.Trimmed)
 	first := numbered(t, v.next().text)
 	if first <= last+1 || first > 60 { // the replica may have heard of the last few, and not have looked at them
@@ -128,7 +128,7 @@ func TestANewBranchBetweenTwoPartsIsFollowedFromTheLastCommonEvent(t *testing.T)
 			if _, err := pipe.Exec(ctx); err != nil {
 				t.Fatal(err)
 			}
-			waitFor(t, "the replica to have noticed", func() bool { return a.Stats().Repairs.Load() > 0 })
+			waitFor(t, "the replica to have noticed", func() bool { return a.metric(t, "sluice_repairs_total") > 0 })
 			for j := range 5 {
 				a.append(t, "orders", wide(1000+j))
 			}

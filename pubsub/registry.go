@@ -6,31 +6,58 @@ import (
 	"strings"
 	"time"
 
+	"sluice/pubsub/listen"
 	"sluice/store"
 	"sluice/store/kind"
 )
 
-// newChannel makes a channel and subscribes to it; b.mu is held (or b is not shared yet).
-func (b *Broker) newChannel(name string) *Channel {
-	c := newChannel(name, b.store.Rule(name))
-	b.channels[name] = c
-	b.listen.want(want{channel: name, live: true, raw: !kind.Of(name).ByPattern()})
-	return c
-}
+// The registry is the broker's channels and feeds: those that streams ask for come, and those that nobody uses go.
 
+// Bounds of the registry.
+const (
+	linger         = 30 * time.Second // a channel stays subscribed after its last stream: the client may come back
+	emptyLinger    = 10 * time.Second // the same for a channel that never had an event: anyone can invent names
+	channelsAtMost = 200_000          // that a replica follows; each takes some 2 KiB
+	sweepEvery     = time.Second      // at most; more often if quiet channels are compared more often
+)
+
+// channel returns the channel of a name, or nil.
 func (b *Broker) channel(name string) *Channel {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.channels[name]
 }
 
-// acquire returns the feed of these channels, types and encoder, and counts one more stream on it.
+// allChannels returns the channels that the replica follows.
+func (b *Broker) allChannels() []*Channel {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	all := make([]*Channel, 0, len(b.channels))
+	for _, c := range b.channels {
+		all = append(all, c)
+	}
+	return all
+}
+
+// newChannel makes a channel and subscribes to it; b.mu is held (or b is not shared yet).
+func (b *Broker) newChannel(name string) *Channel {
+	c := newChannel(name, b.store.Rule(name))
+	b.channels[name] = c
+	b.listener.Want(listen.Subscription{Channel: name, Live: true, Raw: !kind.Of(name).ByPattern()})
+	return c
+}
+
+// acquire returns the feed of these channels, types and encoder, and counts one more stream on it. names and types are
+// sorted.
 func (b *Broker) acquire(names, types []string, encoder Encoder) (*Feed, error) {
 	key := feedKey(names, types)
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.closed.Err() != nil {
+		return nil, errClosed
+	}
 	for _, f := range b.feeds[key] {
-		if f.encoder == encoder && !f.over() { // a task's id may be used again
+		if f.encoder == encoder && !f.over() { // the feed of a finished task is over, and its id may be used again
 			f.streams++
 			return f, nil
 		}
@@ -52,11 +79,12 @@ func (b *Broker) acquire(names, types []string, encoder Encoder) (*Feed, error) 
 		f.channels = append(f.channels, c)
 	}
 	b.feeds[key] = append(b.feeds[key], f)
-	go b.attach(f) // ends when the channels are live, the feed is released, or the broker is closed
+	b.attaching.Go(func() { b.attach(f) })
 	return f, nil
 }
 
-// attach connects a feed to its channels as soon as all of them are live.
+// attach connects a feed to its channels as soon as all of them are live. It gives up when the feed is released or the
+// broker is closed.
 func (b *Broker) attach(f *Feed) {
 	gone := f.gone
 	for {
@@ -88,7 +116,7 @@ func (b *Broker) attach(f *Feed) {
 	f.ready = closedChannel
 }
 
-// release counts one stream less on a feed, and drops the feed after its last one.
+// release counts one stream less on a feed, and removes the feed after its last one.
 func (b *Broker) release(f *Feed) {
 	b.mu.Lock()
 	f.streams--
@@ -105,17 +133,12 @@ func (b *Broker) release(f *Feed) {
 		return
 	}
 	f.mu.Lock()
-	if f.gone != nil { // attach has not connected it yet, and shall not
+	if f.gone != nil { // attach has not connected it yet, and must not do so any more
 		close(f.gone)
 	}
 	f.mu.Unlock()
 	for _, c := range f.channels {
-		c.mu.Lock()
-		c.feeds = slices.DeleteFunc(c.feeds, func(r feedRef) bool { return r.feed == f })
-		if len(c.feeds) == 0 {
-			c.feeds = nil
-		}
-		c.mu.Unlock()
+		c.detach(f)
 	}
 	f.discard()
 	now := time.Now()
@@ -127,38 +150,38 @@ func (b *Broker) release(f *Feed) {
 	}
 }
 
-// sweep lets go of what is no longer used, and checks quiet channels.
+// sweep removes what is no longer used, and has quiet channels compared with Redis, until ctx ends.
 func (b *Broker) sweep(ctx context.Context) {
 	tick := time.NewTicker(min(sweepEvery, b.cfg.CheckEvery))
 	defer tick.Stop()
-	checked, touched := time.Now(), time.Now()
+	compared, touched := time.Now(), time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			b.drop(now)
-			if now.Sub(checked) >= b.cfg.CheckEvery {
-				checked = now
+			b.removeUnused(now)
+			if now.Sub(compared) >= b.cfg.CheckEvery {
+				compared = now
 				touch := now.Sub(touched) >= touchEvery
 				if touch {
 					touched = now
 				}
-				b.check(ctx, touch)
+				b.compareQuiet(ctx, touch)
 			}
 		}
 	}
 }
 
-// drop ends subscriptions that nobody has used for a while, and frames that are too old.
-func (b *Broker) drop(now time.Time) {
+// removeUnused ends the subscriptions that nobody has used for a while, and drops frames that are too old.
+func (b *Broker) removeUnused(now time.Time) {
 	b.mu.Lock()
-	var gone []string
+	var unused []string
 	for name, c := range b.channels {
 		if c.users == 0 && now.Sub(c.idleSince) > c.lingers() {
 			delete(b.channels, name)
-			b.listen.unwant(name) // with the lock: whoever makes the channel anew wants it after that
-			gone = append(gone, name)
+			b.listener.Unwant(name) // under b.mu: whoever makes the channel again must call Want after this
+			unused = append(unused, name)
 		}
 	}
 	var feeds []*Feed
@@ -166,13 +189,13 @@ func (b *Broker) drop(now time.Time) {
 		feeds = append(feeds, list...)
 	}
 	b.mu.Unlock()
-	b.ingest.forget(gone)
+	b.intake.Forget(unused)
 	for _, f := range feeds {
 		f.sweep(now)
 	}
 }
 
-// feedKey tells feeds of different channels and filters apart; the encoder is compared by itself.
+// feedKey is the same for feeds of the same channels and types. Their encoders may differ.
 func feedKey(names, types []string) string {
 	return strings.Join(names, ",") + "?" + strings.Join(types, ",")
 }

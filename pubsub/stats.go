@@ -1,18 +1,52 @@
 package pubsub
 
-import "sync/atomic"
+import (
+	"sync/atomic"
 
-// Stats counts what the broker does. Read it with the atomic methods at any time.
-type Stats struct {
-	Sessions    atomic.Int64 // connections to Redis that were lost or refused
-	ProbeNanos  atomic.Int64 // how long the newest probe took, nanoseconds
-	Announced   atomic.Int64 // announcements received
-	Malformed   atomic.Int64 // of those, not readable
-	Repairs     atomic.Int64 // channels that had to be brought up from Redis
-	Gaps        atomic.Int64 // gaps announced to streams
-	Reads       atomic.Int64 // whole histories read from Redis
-	RawSeen     atomic.Int64 // raw messages received and named
-	RawStored   atomic.Int64 // of those, stored by this replica
-	RawRejected atomic.Int64 // of those, rejected by this replica
-	RawLost     atomic.Int64 // of those, given up: Redis took nothing for too long
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// stats counts what the broker does.
+type stats struct {
+	announced atomic.Int64 // announcements received
+	malformed atomic.Int64 // announcements that could not be read
+	repairs   atomic.Int64 // channels that had to be brought up from Redis
+	reads     atomic.Int64 // whole histories read from Redis
+	Gaps      atomic.Int64 // gaps announced to streams
+}
+
+// collectors returns the metrics of the broker and its parts.
+func (b *Broker) collectors() []prometheus.Collector {
+	counter := func(name, help string, n *atomic.Int64) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help},
+			func() float64 { return float64(n.Load()) })
+	}
+	gauge := func(name, help string, read func() int) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(read()) })
+	}
+	return []prometheus.Collector{
+		b.listener,
+		b.intake,
+		counter("sluice_announcements_total", "Events announced to this replica.", &b.stats.announced),
+		counter("sluice_announcements_malformed_total", "Announcements that were not readable.", &b.stats.malformed),
+		counter("sluice_repairs_total", "Channels brought up from the stored history.", &b.stats.repairs),
+		counter("sluice_history_reads_total", "Whole histories read from Redis for streams and repairs.", &b.stats.reads),
+		counter("sluice_gaps_total", "Gap notices in streams' beginnings.", &b.stats.Gaps),
+		gauge("sluice_channels", "Channels followed.", func() int { channels, _ := b.Counts(); return channels }),
+		gauge("sluice_feeds", "Feeds.", func() int { _, feeds := b.Counts(); return feeds }),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (b *Broker) Describe(ch chan<- *prometheus.Desc) {
+	for _, c := range b.metrics {
+		c.Describe(ch)
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (b *Broker) Collect(ch chan<- prometheus.Metric) {
+	for _, c := range b.metrics {
+		c.Collect(ch)
+	}
 }

@@ -10,21 +10,43 @@ import (
 	"sluice/store"
 )
 
-// queue has a channel synchronised.
+// Bounds and times of comparing channels with Redis.
+const (
+	syncRetryAtLeast = 50 * time.Millisecond // between two tries while Redis does not answer
+	syncRetryAtMost  = 2 * time.Second
+	syncWorkers      = 8                      // histories that are read side by side
+	tipsAtOnce       = 1000                   // channels in one pipeline
+	readTimeout      = 5 * time.Second        // one reading of Redis
+	verifyEvery      = 100 * time.Millisecond // one channel, at most, because of the unknown positions of clients
+	touchEvery       = 20 * time.Minute       // so that the position of a watched channel does not expire in Redis
+)
+
+// queue has a channel synchronised. It does not wait.
 func (b *Broker) queue(c *Channel) {
 	b.staleMu.Lock()
 	b.stale = append(b.stale, c)
 	b.staleMu.Unlock()
 	select {
 	case b.signal <- struct{}{}:
-	default:
+	default: // synchronise has been woken already
 	}
 }
 
-// synchronise brings channels that are queued up to what Redis has stored.
+// takeStale returns the channels that are queued, each once, in the order of their names.
+func (b *Broker) takeStale() []*Channel {
+	b.staleMu.Lock()
+	stale := b.stale
+	b.stale = nil
+	b.staleMu.Unlock()
+	slices.SortFunc(stale, func(x, y *Channel) int { return cmp.Compare(x.name, y.name) })
+	return slices.Compact(stale)
+}
+
+// synchronise brings channels that are queued up to what Redis has stored, until ctx ends. A channel for which Redis does
+// not answer is tried again later; the others do not wait for it.
 func (b *Broker) synchronise(ctx context.Context) {
-	retry := retryAtLeast
-	var failed []*Channel // wait for the timer; the others must not
+	retry := syncRetryAtLeast
+	var failed []*Channel // until the timer fires
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -39,89 +61,96 @@ func (b *Broker) synchronise(ctx context.Context) {
 			failed = nil
 			continue
 		}
-		b.staleMu.Lock()
-		batch := b.stale
-		b.stale = nil
-		b.staleMu.Unlock()
+		batch := b.takeStale()
 		if len(batch) == 0 {
 			continue
 		}
-		slices.SortFunc(batch, func(x, y *Channel) int { return cmp.Compare(x.name, y.name) })
-		again := b.synchroniseBatch(ctx, slices.Compact(batch))
+		again := b.synchroniseBatch(ctx, batch)
 		switch {
 		case len(again) > 0 && len(failed) > 0:
-			failed = append(failed, again...) // go with those that wait already
+			failed = append(failed, again...) // the timer is running already
 		case len(again) > 0:
 			failed = again
 			timer.Reset(retry)
-			retry = min(2*retry, retryAtMost)
+			retry = min(2*retry, syncRetryAtMost)
 		case len(failed) == 0:
-			retry = retryAtLeast
+			retry = syncRetryAtLeast
 		}
 	}
 }
 
-// synchroniseBatch returns the channels that Redis did not answer for.
+// synchroniseBatch synchronises channels. It returns those for which Redis did not answer.
 func (b *Broker) synchroniseBatch(ctx context.Context, batch []*Channel) (failed []*Channel) {
-	var mu sync.Mutex
-	fail := func(c *Channel, err error) {
-		mu.Lock()
-		defer mu.Unlock()
-		if len(failed) == 0 { // one line, not thousands
-			b.log.Warn("channels not read", "for example", c.name, "error", err)
-		}
-		failed = append(failed, c)
-	}
+	logged := false
 	for part := range slices.Chunk(batch, tipsAtOnce) {
-		epochs := make([]int, len(part))
-		for i, c := range part {
-			epochs[i], _ = c.unsynchronised()
+		more, err := b.synchronisePart(ctx, part)
+		if err != nil && !logged { // one line for all channels, not thousands
+			logged = true
+			b.log.Warn("channels not read", "for example", more[0].name, "error", err)
 		}
-		tips, errs := b.tips(ctx, part, false)
-		if err := b.listen.fence(ctx); err != nil {
-			failed = append(failed, part...)
-			continue
-		}
-		var wg sync.WaitGroup
-		next := make(chan int)
-		for range min(syncWorkers, len(part)) {
-			wg.Go(func() {
-				for i := range next {
-					if errs[i] != nil {
-						fail(part[i], errs[i])
-						continue
-					}
-					if _, stale := part[i].unsynchronised(); !stale {
-						continue
-					}
-					again, err := part[i].synchronise(epochs[i], tips[i], func() (store.History, error) {
-						b.stats.Repairs.Add(1)
-						h, err := b.history(ctx, part[i].name)
-						if err != nil {
-							return h, err
-						}
-						return h, b.listen.fence(ctx)
-					})
-					switch {
-					case err != nil:
-						fail(part[i], err)
-					case again:
-						b.queue(part[i])
-					}
-				}
-			})
-		}
-		for i := range part {
-			next <- i
-		}
-		close(next)
-		wg.Wait()
+		failed = append(failed, more...)
 	}
 	return failed
 }
 
-const readTimeout = 5 * time.Second
+// synchronisePart is synchroniseBatch for as many channels as fit in one pipeline. It reads all of their tips at once,
+// and then, side by side, the histories of those that are not there. err is the error of the first channel that failed;
+// it is nil if all of them failed because the connection was lost, which the listener has logged.
+func (b *Broker) synchronisePart(ctx context.Context, part []*Channel) (failed []*Channel, err error) {
+	epochs := make([]int, len(part))
+	for i, c := range part {
+		epochs[i], _ = c.unsynchronised()
+	}
+	tips, errs := b.tips(ctx, part, false)
+	if err := b.listener.Fence(ctx); err != nil {
+		return part, nil
+	}
+	var mu sync.Mutex // guards failed and err
+	var wg sync.WaitGroup
+	next := make(chan int)
+	for range min(syncWorkers, len(part)) {
+		wg.Go(func() {
+			for i := range next {
+				problem := errs[i]
+				if problem == nil {
+					problem = b.synchroniseOne(ctx, part[i], epochs[i], tips[i])
+				}
+				if problem != nil {
+					mu.Lock()
+					failed, err = append(failed, part[i]), cmp.Or(err, problem)
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	for i := range part {
+		next <- i
+	}
+	close(next)
+	wg.Wait()
+	return failed, err
+}
 
+// synchroniseOne brings a channel up to its tip in Redis, which was read in an epoch of the channel.
+func (b *Broker) synchroniseOne(ctx context.Context, c *Channel, epoch int, tip store.Tip) error {
+	if _, stale := c.unsynchronised(); !stale {
+		return nil
+	}
+	again, err := c.synchronise(epoch, tip, func() (store.History, error) {
+		b.stats.repairs.Add(1)
+		h, err := b.history(ctx, c.name)
+		if err != nil {
+			return h, err
+		}
+		return h, b.listener.Fence(ctx)
+	})
+	if err == nil && again {
+		b.queue(c)
+	}
+	return err
+}
+
+// tips reads where channels stand in Redis. touch also keeps their positions from expiring there.
 func (b *Broker) tips(ctx context.Context, channels []*Channel, touch bool) ([]store.Tip, []error) {
 	names := make([]string, len(channels))
 	for i, c := range channels {
@@ -132,41 +161,32 @@ func (b *Broker) tips(ctx context.Context, channels []*Channel, touch bool) ([]s
 	return b.store.Tips(ctx, names, touch)
 }
 
+// history reads what Redis has stored of a channel.
 func (b *Broker) history(ctx context.Context, channel string) (store.History, error) {
-	b.stats.Reads.Add(1)
+	b.stats.reads.Add(1)
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	return b.store.History(ctx, channel)
 }
 
-// check compares quiet channels with Redis: a lost announcement that no later one followed is found here, and so is
-// a Redis that was emptied.
-func (b *Broker) check(ctx context.Context, touch bool) {
-	if !b.listen.healthy.Load() {
-		return // the next session synchronises everything anyway
+// compareQuiet compares channels on which nothing has come lately with Redis. It finds an announcement that was lost and
+// that no later one followed, and a Redis that was emptied.
+func (b *Broker) compareQuiet(ctx context.Context, touch bool) {
+	if b.listener.Ready() != nil {
+		return // the next session synchronises all channels anyway
 	}
-	b.mu.Lock()
 	var quiet []*Channel
-	for _, c := range b.channels {
-		c.mu.Lock()
-		if c.state == live && (!c.moved || touch) {
+	for _, c := range b.allChannels() {
+		if c.endPeriod(touch) {
 			quiet = append(quiet, c)
 		}
-		c.moved = false
-		c.mu.Unlock()
 	}
-	b.mu.Unlock()
 	for part := range slices.Chunk(quiet, tipsAtOnce) {
 		tips, errs := b.tips(ctx, part, touch)
 		for i, c := range part {
-			c.mu.Lock()
-			differs := errs[i] == nil && c.state == live && !c.moved &&
-				(tips[i].Position != c.history.Tip.Position || tips[i].Base != c.history.Base)
-			if differs && !skipRepair {
-				c.setState(settled)
+			if errs[i] == nil && c.compare(tips[i]) {
 				b.queue(c)
 			}
-			c.mu.Unlock()
 		}
 	}
 }

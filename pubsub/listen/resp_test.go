@@ -1,4 +1,4 @@
-package pubsub
+package listen
 
 import (
 	"bufio"
@@ -6,12 +6,12 @@ import (
 	"testing"
 )
 
-func connOf(text string) *conn {
-	return &conn{r: bufio.NewReader(strings.NewReader(text)), maxBytes: 8}
+func readerOf(text string) *respReader {
+	return &respReader{r: bufio.NewReader(strings.NewReader(text)), maxBytes: 8}
 }
 
 func TestTheReaderUnderstandsWhatRedisSends(t *testing.T) {
-	c := connOf("" +
+	r := readerOf("" +
 		">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n" +
 		">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$5\r\nx\r\ny!\r\n" +
 		">4\r\n$8\r\npmessage\r\n$2\r\na*\r\n$2\r\nab\r\n$0\r\n\r\n" +
@@ -33,7 +33,7 @@ func TestTheReaderUnderstandsWhatRedisSends(t *testing.T) {
 		{kind: unsubscribed, channel: "a"},
 	}
 	for i, w := range want {
-		got, err := c.next()
+		got, err := r.next()
 		if err != nil {
 			t.Fatalf("message %d: %v", i, err)
 		}
@@ -50,13 +50,13 @@ func FuzzTheReaderEndsOnAnyInput(f *testing.F) {
 	f.Add(">999999999\r\n$1\r\n")
 	f.Add("$9223372036854775807\r\nx")
 	f.Fuzz(func(t *testing.T, text string) {
-		c := connOf(text)
+		r := readerOf(text)
 		for range len(text) + 1 {
-			m, err := c.next()
+			m, err := r.next()
 			if err != nil {
 				return
 			}
-			if len(m.payload) > c.maxBytes+1 {
+			if len(m.payload) > r.maxBytes+1 {
 				t.Fatalf("payload of %d bytes", len(m.payload))
 			}
 		}

@@ -1,4 +1,4 @@
-package pubsub
+package ingest
 
 import (
 	"context"
@@ -55,25 +55,25 @@ func (a *fakeAdopter) seen() (stored []string, calls int) {
 	return slices.Clone(a.stored), a.calls
 }
 
-// bubble runs a test of an ingest in fake time.
-func bubble(t *testing.T, test func(t *testing.T, g *ingest, a *fakeAdopter)) {
+// bubble runs a test of an Intake in fake time.
+func bubble(t *testing.T, test func(t *testing.T, in *Intake, a *fakeAdopter)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
 		a := &fakeAdopter{high: make(map[string]uint64)}
-		g := newIngest(ctx, a, 1000, slog.New(slog.DiscardHandler), &Stats{})
-		test(t, g, a)
-		cancel()
-		g.close()
+		in := New(a, 1000, slog.New(slog.DiscardHandler))
+		start := time.Now()
+		in.now = func() time.Duration { return time.Since(start) }
+		test(t, in, a)
+		in.Close(0)
 	})
 }
 
 func TestMessagesAreStoredInOrderThoughPresentationsGetLost(t *testing.T) {
-	bubble(t, func(t *testing.T, g *ingest, a *fakeAdopter) {
+	bubble(t, func(t *testing.T, in *Intake, a *fakeAdopter) {
 		a.fail = func(call int) (before, after bool) { return call%3 == 0, call%3 == 1 }
 		var want []string
 		for i := range 300 {
-			g.add("orders", fmt.Appendf(nil, "%d", i), name{"m", uint64(i + 1)})
+			in.Add("orders", Message{ID: RawID{"m", uint64(i + 1)}, Payload: fmt.Appendf(nil, "%d", i), ReceivedAt: in.now()})
 			want = append(want, fmt.Sprint(i))
 			if i%50 == 0 {
 				synctest.Wait()
@@ -88,16 +88,16 @@ func TestMessagesAreStoredInOrderThoughPresentationsGetLost(t *testing.T) {
 }
 
 func TestANewcomerWaitsAndDropsWhatAnotherReplicaStored(t *testing.T) {
-	bubble(t, func(t *testing.T, g *ingest, a *fakeAdopter) {
-		g.joined([]string{"orders"})
-		g.add("orders", []byte("1"), name{"m", 1})
-		g.add("orders", []byte("2"), name{"m", 2})
+	bubble(t, func(t *testing.T, in *Intake, a *fakeAdopter) {
+		in.Joined([]string{"orders"})
+		in.Add("orders", Message{ID: RawID{"m", 1}, Payload: []byte("1"), ReceivedAt: in.now()})
+		in.Add("orders", Message{ID: RawID{"m", 2}, Payload: []byte("2"), ReceivedAt: in.now()})
 		synctest.Wait()
 		if _, calls := a.seen(); calls != 0 {
 			t.Fatal("a newcomer presented at once")
 		}
-		g.adopted("orders", name{"m", 1})
-		time.Sleep(joinHold) // fake
+		in.Adopted("orders", RawID{"m", 1})
+		time.Sleep(newcomerDelay) // fake
 		synctest.Wait()
 		if stored, _ := a.seen(); !slices.Equal(stored, []string{"2"}) {
 			t.Errorf("stored %v, want only what nobody else did", stored)
@@ -106,24 +106,24 @@ func TestANewcomerWaitsAndDropsWhatAnotherReplicaStored(t *testing.T) {
 }
 
 func TestAReplicaThatCameSecondLetsTheOthersGoFirst(t *testing.T) {
-	bubble(t, func(t *testing.T, g *ingest, a *fakeAdopter) {
+	bubble(t, func(t *testing.T, in *Intake, a *fakeAdopter) {
 		a.mu.Lock()
 		a.high["m"] = 1 // somebody else was faster
 		a.mu.Unlock()
-		g.add("orders", []byte("1"), name{"m", 1})
+		in.Add("orders", Message{ID: RawID{"m", 1}, Payload: []byte("1"), ReceivedAt: in.now()})
 		synctest.Wait()
 		_, before := a.seen()
-		g.add("orders", []byte("2"), name{"m", 2})
+		in.Add("orders", Message{ID: RawID{"m", 2}, Payload: []byte("2"), ReceivedAt: in.now()})
 		synctest.Wait()
 		if _, calls := a.seen(); calls != before {
 			t.Error("presented at once")
 		}
-		time.Sleep(loserHold) // fake; nobody else did it: it may be dead
+		time.Sleep(beatenDelay) // fake; nobody else did it: it may be dead
 		synctest.Wait()
 		if stored, _ := a.seen(); !slices.Equal(stored, []string{"2"}) {
 			t.Errorf("stored %v", stored)
 		}
-		g.add("orders", []byte("3"), name{"m", 3})
+		in.Add("orders", Message{ID: RawID{"m", 3}, Payload: []byte("3"), ReceivedAt: in.now()})
 		synctest.Wait()
 		if stored, _ := a.seen(); len(stored) != 2 {
 			t.Error("still waits, though it was first the last time")
@@ -132,20 +132,20 @@ func TestAReplicaThatCameSecondLetsTheOthersGoFirst(t *testing.T) {
 }
 
 func TestAMessageIsNotPresentedWhenItsNameMayBeForgotten(t *testing.T) {
-	bubble(t, func(t *testing.T, g *ingest, a *fakeAdopter) {
+	bubble(t, func(t *testing.T, in *Intake, a *fakeAdopter) {
 		a.mu.Lock()
 		a.fail = func(int) (before, after bool) { return true, false }
 		a.mu.Unlock()
-		g.add("orders", []byte("1"), name{"m", 1})
-		time.Sleep(maxHold + time.Minute) // fake: Redis is away for long
+		in.Add("orders", Message{ID: RawID{"m", 1}, Payload: []byte("1"), ReceivedAt: in.now()})
+		time.Sleep(waitingTime + time.Minute) // fake: Redis is away for long
 		a.mu.Lock()
 		a.fail = nil
 		a.mu.Unlock()
-		g.add("orders", []byte("2"), name{"m2", 1})
+		in.Add("orders", Message{ID: RawID{"m2", 1}, Payload: []byte("2"), ReceivedAt: in.now()})
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if stored, _ := a.seen(); !slices.Equal(stored, []string{"2"}) || g.stats.RawLost.Load() != 1 {
-			t.Errorf("stored %v, lost %d", stored, g.stats.RawLost.Load())
+		if stored, _ := a.seen(); !slices.Equal(stored, []string{"2"}) || in.stats.lost.Load() != 1 {
+			t.Errorf("stored %v, lost %d", stored, in.stats.lost.Load())
 		}
 	})
 }

@@ -1,4 +1,4 @@
-package pubsub
+package ingest
 
 import (
 	"fmt"
@@ -18,16 +18,16 @@ type modelItem struct {
 }
 
 type modelReplica struct {
-	naming  *naming
-	own     map[string]bool // markers
-	inbox   []modelItem
-	queues  map[string][]modelNamed // per channel, to be presented in order
-	crashed bool
-	got     map[int]bool // messages that were on their way to it
+	sequencer *Sequencer
+	own       map[string]bool // markers
+	inbox     []modelItem
+	queues    map[string][]modelNamed // per channel, to be presented in order
+	crashed   bool
+	got       map[int]bool // messages that were on their way to it
 }
 
 type modelNamed struct {
-	name
+	RawID
 	message int
 }
 
@@ -39,11 +39,11 @@ type modelRedis struct {
 
 // adopt is what adopt.lua does.
 func (m *modelRedis) adopt(channel string, n modelNamed) {
-	key := channel + " " + n.marker
-	if n.number <= m.adopted[key] {
+	key := channel + " " + n.Marker
+	if n.Number <= m.adopted[key] {
 		return
 	}
-	m.adopted[key] = n.number
+	m.adopted[key] = n.Number
 	m.stored[n.message]++
 	m.order[channel] = append(m.order[channel], n.message)
 }
@@ -52,10 +52,10 @@ const modelSource = "progress:*"
 
 func (r *modelReplica) receive(i modelItem) {
 	if i.message == 0 {
-		r.naming.seen(i.marker, []string{modelSource}, r.own[i.marker])
+		r.sequencer.Marker(i.marker, []string{modelSource}, r.own[i.marker])
 		return
 	}
-	if n, ok := r.naming.next(modelSource, i.channel); ok {
+	if n, ok := r.sequencer.Next(modelSource, i.channel); ok {
 		r.queues[i.channel] = append(r.queues[i.channel], modelNamed{n, i.message})
 	}
 }
@@ -109,7 +109,7 @@ func TestEveryRawMessageIsStoredExactlyOnceWhateverReplicasDo(t *testing.T) {
 				}
 				joins++
 				r := &modelReplica{
-					naming: newNaming(), own: map[string]bool{}, queues: map[string][]modelNamed{}, got: map[int]bool{},
+					sequencer: NewSequencer(), own: map[string]bool{}, queues: map[string][]modelNamed{}, got: map[int]bool{},
 				}
 				replicas = append(replicas, r)
 				publishMarker(r) // in one transaction with the subscription
@@ -175,24 +175,24 @@ func TestEveryRawMessageIsStoredExactlyOnceWhateverReplicasDo(t *testing.T) {
 }
 
 func TestAReplicaOnlyWatchesASourceUntilItsOwnMarker(t *testing.T) {
-	n := newNaming()
-	if _, ok := n.next("orders", "orders"); ok {
+	n := NewSequencer()
+	if _, ok := n.Next("orders", "orders"); ok {
 		t.Error("named a message before any marker")
 	}
-	n.seen("other", []string{"orders"}, false)
-	if _, ok := n.next("orders", "orders"); ok {
+	n.Marker("other", []string{"orders"}, false)
+	if _, ok := n.Next("orders", "orders"); ok {
 		t.Error("another replica's marker made us follow: our subscription may not be in place yet")
 	}
-	n.seen("own", []string{"orders"}, true)
-	first, _ := n.next("orders", "orders")
-	second, _ := n.next("orders", "orders")
-	n.seen("other2", []string{"orders"}, false)
-	third, _ := n.next("orders", "orders")
-	if first != (name{"own", 1}) || second != (name{"own", 2}) || third != (name{"other2", 1}) {
+	n.Marker("own", []string{"orders"}, true)
+	first, _ := n.Next("orders", "orders")
+	second, _ := n.Next("orders", "orders")
+	n.Marker("other2", []string{"orders"}, false)
+	third, _ := n.Next("orders", "orders")
+	if first != (RawID{"own", 1}) || second != (RawID{"own", 2}) || third != (RawID{"other2", 1}) {
 		t.Errorf("names: %v %v %v", first, second, third)
 	}
-	n.forget("orders")
-	if _, ok := n.next("orders", "orders"); ok {
+	n.Forget("orders")
+	if _, ok := n.Next("orders", "orders"); ok {
 		t.Error("named a message of a source that was dropped")
 	}
 }

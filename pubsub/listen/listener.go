@@ -1,0 +1,267 @@
+package listen
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+
+	"sluice/pubsub/boottime"
+	"sluice/pubsub/ingest"
+	"sluice/store"
+	"sluice/store/kind"
+)
+
+// Times between two sessions.
+const (
+	retryAtLeast = 50 * time.Millisecond
+	retryAtMost  = 2 * time.Second
+	stableTime   = 10 * time.Second // after a session as long as this the next one begins soon again
+)
+
+// How many names go into one command.
+const (
+	namesPerBatch = 500
+	// Without a transaction a command must be carried out in one go all the same. Redis reads 16 KiB at a time.
+	namesPerWrite = 25
+)
+
+// Receiver is told what comes in. All of its methods are called by one goroutine at a time, the one that reads the
+// connection. They must not block: meanwhile Redis's output buffer for this connection fills up.
+type Receiver interface {
+	// Announced hands over an announcement of a new event of channel. The payload is the receiver's to keep.
+	Announced(channel string, payload []byte)
+	// Raw hands over a raw message.
+	Raw(channel string, m ingest.Message)
+	// Subscribed says that everything published on channels from now on is handed over. alone is true if no other
+	// replica was connected to Redis at that moment.
+	Subscribed(channels []string, alone bool)
+	// Lost says that nothing is handed over any more, until Subscribed is called again.
+	Lost()
+}
+
+// Config of a Listener. All fields are required.
+type Config struct {
+	// Redis publishes probes. Its options, such as address, TLS and user, serve the subscribing connection too.
+	Redis *redis.Client
+	// Replica is the name of this replica, unique among those on one Redis.
+	Replica string
+	// MaxPayload is how many bytes of a payload are handed over at least. A payload that is cut off is longer than that.
+	MaxPayload int
+	Receiver   Receiver
+	Log        *slog.Logger
+}
+
+// Subscription is a replica's interest in one channel.
+type Subscription struct {
+	Channel string
+	Live    bool // the announcements of its events
+	Raw     bool // the raw messages on the channel itself
+	// Pattern says that Channel is a pattern (see Redis's PSUBSCRIBE) of which only raw messages are wanted.
+	Pattern bool
+}
+
+// redisChannels returns the names to subscribe to by SUBSCRIBE, and the source of raw messages ("" for none).
+func (s Subscription) redisChannels() (names []string, source string) {
+	if s.Live {
+		names = append(names, store.LiveChannel(s.Channel))
+	}
+	if s.Raw {
+		source = s.Channel
+		if !s.Pattern {
+			names = append(names, s.Channel)
+		}
+	}
+	return names, source
+}
+
+// Listener holds a replica's subscriptions in Redis. It is safe for concurrent use. It is also the prometheus.Collector
+// of what it counts.
+type Listener struct {
+	cfg      Config
+	maxBytes int                  // of a payload: MaxPayload, or what a marker with its sources needs
+	now      func() time.Duration // a clock that cannot be set and goes on while the machine sleeps
+
+	mu       sync.Mutex
+	wanted   map[string]Subscription // by channel; guarded by mu
+	toAdd    []string                // channels to subscribe to in the running session; guarded by mu
+	toRemove []Subscription          // to end in the running session; guarded by mu
+	changed  chan struct{}           // capacity 1: toAdd or toRemove is not empty
+
+	running atomic.Pointer[session]
+	full    atomic.Bool           // Redis refused a transaction because it is full
+	problem atomic.Pointer[error] // why the replica is not ready; nil if it is
+
+	sessionsLost atomic.Int64
+	probeTime    atomic.Int64 // of the newest probe that came back; nanoseconds
+	metrics      []prometheus.Collector
+}
+
+var errNoSession = errors.New("not connected to Redis")
+
+// New returns a Listener. Run makes it work.
+func New(cfg Config) *Listener {
+	l := &Listener{
+		cfg: cfg, maxBytes: max(cfg.MaxPayload, namesPerBatch*(kind.MaxChannelLength+1)+100),
+		now: boottime.Now, wanted: make(map[string]Subscription), changed: make(chan struct{}, 1),
+	}
+	l.setReady(errors.New("not connected to Redis yet"))
+	l.metrics = []prometheus.Collector{
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "sluice_redis_sessions_lost_total", Help: "Subscribing connections to Redis that were lost or refused.",
+		}, func() float64 { return float64(l.sessionsLost.Load()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "sluice_probe_seconds", Help: "Time of the newest probe through Redis.",
+		}, func() float64 { return time.Duration(l.probeTime.Load()).Seconds() }),
+	}
+	return l
+}
+
+// Want adds a subscription, or replaces the one of the same channel. The receiver is told when it is in place. Want may
+// be called before Run and does not block.
+func (l *Listener) Want(s Subscription) {
+	l.mu.Lock()
+	l.wanted[s.Channel] = s
+	l.toAdd = append(l.toAdd, s.Channel)
+	l.mu.Unlock()
+	l.wake()
+}
+
+// Unwant ends the subscription of a channel, if there is one. It does not block.
+func (l *Listener) Unwant(channel string) {
+	l.mu.Lock()
+	if s, ok := l.wanted[channel]; ok {
+		delete(l.wanted, channel)
+		l.toRemove = append(l.toRemove, s)
+	}
+	l.mu.Unlock()
+	l.wake()
+}
+
+// Ready returns why messages may not be arriving, or nil.
+func (l *Listener) Ready() error {
+	if problem := l.problem.Load(); problem != nil {
+		return *problem
+	}
+	return nil
+}
+
+// Fence returns when everything that was published on subscribed channels before the call has been handed to the
+// receiver. It returns an error if that cannot be known.
+func (l *Listener) Fence(ctx context.Context) error {
+	s := l.running.Load()
+	if s == nil {
+		return errNoSession
+	}
+	return s.probe(ctx)
+}
+
+// Run keeps a session open until ctx ends.
+func (l *Listener) Run(ctx context.Context) {
+	retry := retryAtLeast
+	for ctx.Err() == nil {
+		began := time.Now()
+		err := l.runSession(ctx)
+		l.setReady(redisProblem(err))
+		l.cfg.Receiver.Lost()
+		if ctx.Err() != nil {
+			return
+		}
+		// A full Redis refuses SUBSCRIBE too if it is in a transaction. Nothing is lost by doing without one: a full Redis
+		// stores no raw messages anyway.
+		l.full.Store(strings.HasPrefix(err.Error(), "OOM"))
+		if time.Since(began) > stableTime {
+			retry = retryAtLeast
+		}
+		l.sessionsLost.Add(1)
+		l.cfg.Log.Warn("subscription lost", "error", err, "retry", retry)
+		pause := time.NewTimer(retry/2 + rand.N(retry/2+1))
+		select {
+		case <-ctx.Done():
+			pause.Stop()
+			return
+		case <-pause.C:
+		}
+		retry = min(2*retry, retryAtMost)
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (l *Listener) Describe(ch chan<- *prometheus.Desc) {
+	for _, c := range l.metrics {
+		c.Describe(ch)
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (l *Listener) Collect(ch chan<- prometheus.Metric) {
+	for _, c := range l.metrics {
+		c.Collect(ch)
+	}
+}
+
+// redisProblem is what an operator reads of an error.
+func redisProblem(err error) error { return errors.New("Redis: " + err.Error()) }
+
+// setReady sets what Ready returns.
+func (l *Listener) setReady(problem error) {
+	if problem == nil {
+		l.problem.Store(nil)
+	} else {
+		l.problem.Store(&problem)
+	}
+}
+
+// wake tells the session that toAdd or toRemove has changed.
+func (l *Listener) wake() {
+	select {
+	case l.changed <- struct{}{}:
+	default: // it has been told already
+	}
+}
+
+// restart queues everything that is wanted for a new session.
+func (l *Listener) restart() {
+	l.mu.Lock()
+	l.toAdd, l.toRemove = l.toAdd[:0], nil
+	for channel := range l.wanted {
+		l.toAdd = append(l.toAdd, channel)
+	}
+	l.mu.Unlock()
+	l.wake()
+}
+
+// nextBatch returns what to subscribe to and what to end next. Ends go first: a channel that was ended and is wanted
+// again must remain subscribed.
+func (l *Listener) nextBatch() (add, remove []Subscription) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.toRemove {
+		if _, again := l.wanted[s.Channel]; !again {
+			remove = append(remove, s)
+		}
+	}
+	l.toRemove = nil
+	most := namesPerBatch
+	if l.full.Load() {
+		most = namesPerWrite
+	}
+	n := min(len(l.toAdd), most)
+	for _, channel := range l.toAdd[:n] {
+		if s, still := l.wanted[channel]; still {
+			add = append(add, s)
+		}
+	}
+	l.toAdd = l.toAdd[n:]
+	if len(l.toAdd) == 0 {
+		l.toAdd = nil // frees the array: there may have been very many
+	}
+	return add, remove
+}

@@ -1,0 +1,182 @@
+package listen
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sluice/pubsub/ingest"
+	"sluice/store"
+)
+
+const (
+	leaveTimeout = time.Second // for Redis to carry out the UNSUBSCRIBE of a replica that stops
+
+	// countedAtMost is how many channels a pattern may count under one marker before this replica publishes a new one.
+	countedAtMost = 100_000
+)
+
+// session is the life of one connection.
+type session struct {
+	listener  *Listener
+	conn      *conn
+	probes    string            // the channel of this replica's probes
+	sequencer *ingest.Sequencer // only the reading goroutine uses it
+
+	probeMu sync.Mutex
+	probed  map[string]chan struct{} // probes on their way, closed when they come back; guarded by probeMu
+
+	batchMu sync.Mutex
+	batches map[string]batch // by marker: batches whose marker has not come yet; guarded by batchMu
+
+	watchedAt atomic.Int64 // when watch ran the last time, by Listener.now; nanoseconds
+
+	asked       int           // how many subscriptions were asked for; only the writing goroutine uses it
+	confirmed   atomic.Int64  // how many of these Redis has confirmed
+	confirmedUp chan struct{} // capacity 1: confirmed has grown
+}
+
+// batch is a number of subscriptions that are in place when their marker comes.
+type batch struct {
+	channels []string
+	alone    bool // no other replica was connected when the marker was published
+}
+
+func newSession(l *Listener, c *conn, probes string) *session {
+	s := &session{
+		listener: l, conn: c, sequencer: ingest.NewSequencer(), batches: make(map[string]batch),
+		probes: probes, probed: make(map[string]chan struct{}), confirmedUp: make(chan struct{}, 1),
+	}
+	s.watchedAt.Store(int64(l.now()))
+	return s
+}
+
+// runSession connects, subscribes to all that is wanted, and reads until something breaks or parent ends.
+func (l *Listener) runSession(parent context.Context) error {
+	probes := store.ProbeChannel(l.cfg.Replica)
+	c, err := dial(parent, l.cfg.Redis.Options(), l.maxBytes, l.now, probes, store.MarkerChannel)
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	s := newSession(l, c, probes)
+	l.running.Store(s)
+	defer l.running.Store(nil)
+	l.restart()
+
+	ctx, cancel := context.WithCancelCause(parent)
+	var wg sync.WaitGroup
+	wg.Go(func() { cancel(s.write(ctx)) })
+	wg.Go(func() { cancel(s.watch(ctx)) })
+	wg.Go(func() { // wakes the reader
+		<-ctx.Done()
+		if parent.Err() != nil {
+			s.leave()
+		} else {
+			_ = c.Close()
+		}
+	})
+	cancel(s.read())
+	_ = c.Close()
+	wg.Wait()
+	return context.Cause(ctx)
+}
+
+// leave ends a session with which nothing is wrong. Redis counts this replica as a receiver until it has carried out
+// UNSUBSCRIBE, so the reader goes on until the reply to the last command. That is an error, as there is no such command.
+func (s *session) leave() {
+	if err := s.conn.send([]string{"UNSUBSCRIBE"}, []string{"PUNSUBSCRIBE"}, []string{"LEAVE"}); err != nil {
+		_ = s.conn.Close()
+		return
+	}
+	_ = s.conn.SetReadDeadline(time.Now().Add(leaveTimeout))
+}
+
+// read is the reading goroutine. It waits for nothing but the connection.
+func (s *session) read() error {
+	// receivers is how many connections follow the markers: the reply to NUMSUB, which comes before the marker it was
+	// sent with in every version of Redis. The reply to PUBLISH has the same figure, but comes after the marker in some.
+	receivers := int64(0)
+	for {
+		m, err := s.conn.next()
+		if err != nil {
+			return err
+		}
+		switch m.kind {
+		case integerReply:
+			receivers = m.integer
+		case errorReply:
+			return errors.New(m.text)
+		case subscribed:
+			s.confirmed.Add(1)
+			select {
+			case s.confirmedUp <- struct{}{}:
+			default:
+			}
+		case unsubscribed:
+			s.sequencer.Forget(m.channel)
+		case patternMessage:
+			if m.channel == store.PatternMarkerChannel {
+				s.markerCame(string(m.payload), receivers)
+			} else {
+				err = s.rawCame(m.pattern, m.channel, m.payload)
+			}
+		case channelMessage:
+			err = s.messageCame(m, receivers)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// messageCame takes a message to a subscribed channel.
+func (s *session) messageCame(m message, receivers int64) error {
+	switch m.channel {
+	case store.MarkerChannel:
+		s.markerCame(string(m.payload), receivers)
+	case s.probes:
+		s.probeCame(string(m.payload))
+	default:
+		channel, live := store.ChannelOfLive(m.channel)
+		if !live {
+			return s.rawCame(m.channel, m.channel, m.payload)
+		}
+		s.listener.cfg.Receiver.Announced(channel, m.payload)
+	}
+	return nil
+}
+
+// markerCame takes a marker of this replica or another one.
+func (s *session) markerCame(text string, receivers int64) {
+	marker, sources, _ := strings.Cut(text, " ")
+	s.batchMu.Lock()
+	b, own := s.batches[marker]
+	delete(s.batches, marker)
+	s.batchMu.Unlock()
+	s.sequencer.Marker(marker, strings.Fields(sources), own)
+	if own && len(b.channels) > 0 {
+		s.listener.cfg.Receiver.Subscribed(b.channels, b.alone || receivers == 1)
+	}
+}
+
+// rawCame names a raw message and hands it on. It returns errPaused if the message may have lain in the socket for long.
+func (s *session) rawCame(source, channel string, payload []byte) error {
+	receivedAt := s.conn.lastRead()
+	if receivedAt-time.Duration(s.watchedAt.Load()) > pauseTolerance {
+		return errPaused
+	}
+	id, ok := s.sequencer.Next(source, channel)
+	if !ok {
+		return nil
+	}
+	s.listener.cfg.Receiver.Raw(channel, ingest.Message{ID: id, Payload: payload, ReceivedAt: receivedAt})
+	if id.Number == 1 && source != channel && s.sequencer.Counted(source) == countedAtMost {
+		// The counts take memory. A new marker begins all of them anew, on every replica.
+		s.listener.Want(Subscription{Channel: source, Raw: true, Pattern: true})
+	}
+	return nil
+}

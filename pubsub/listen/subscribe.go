@@ -1,0 +1,163 @@
+package listen
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"sluice/store"
+)
+
+// write is the writing goroutine: it sends what is wanted and no longer wanted, in batches.
+func (s *session) write(ctx context.Context) error {
+	if err := s.conn.send([]string{"PSUBSCRIBE", store.PatternMarkerChannel}); err != nil {
+		return err
+	}
+	s.asked++
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.listener.changed:
+		}
+		for {
+			add, remove := s.listener.nextBatch()
+			if len(add)+len(remove) == 0 {
+				break
+			}
+			if err := s.unsubscribe(remove); err != nil {
+				return fmt.Errorf("unsubscribe: %w", err)
+			}
+			if err := s.subscribe(ctx, add); err != nil {
+				return fmt.Errorf("subscribe: %w", err)
+			}
+		}
+	}
+}
+
+// unsubscribe ends subscriptions. That of a pattern is never ended.
+func (s *session) unsubscribe(remove []Subscription) error {
+	for len(remove) > 0 {
+		n := min(len(remove), namesPerBatch)
+		command := []string{"UNSUBSCRIBE"}
+		for _, sub := range remove[:n] {
+			names, _ := sub.redisChannels()
+			command = append(command, names...)
+		}
+		if len(command) > 1 {
+			if err := s.conn.send(command); err != nil {
+				return err
+			}
+		}
+		remove = remove[n:]
+	}
+	return nil
+}
+
+// order is a batch of subscriptions as commands. Channels and patterns have a marker each, because miniredis keeps the
+// order of messages only within a kind of subscription.
+type order struct {
+	subscribe []string // names for SUBSCRIBE
+	patterns  []string // names for PSUBSCRIBE
+
+	batch         batch // confirmed by marker
+	marker        string
+	sources       []string // of raw messages, channels
+	patternMarker string
+}
+
+// newOrder makes an order of subscriptions, with new markers.
+func newOrder(add []Subscription) order {
+	o := order{marker: store.NewNonce().String() + store.NewNonce().String()}
+	o.patternMarker = o.marker + "p"
+	for _, sub := range add {
+		names, source := sub.redisChannels()
+		o.subscribe = append(o.subscribe, names...)
+		if sub.Pattern {
+			o.patterns = append(o.patterns, source)
+			continue
+		}
+		if source != "" {
+			o.sources = append(o.sources, source)
+		}
+		o.batch.channels = append(o.batch.channels, sub.Channel)
+	}
+	return o
+}
+
+// commands returns the subscribing commands, and those that publish the markers.
+func (o order) commands() (subscribe, markers [][]string) {
+	if len(o.subscribe) > 0 {
+		subscribe = append(subscribe, append([]string{"SUBSCRIBE"}, o.subscribe...))
+		markers = append(markers, []string{"PUBLISH", store.MarkerChannel, markerText(o.marker, o.sources)})
+	}
+	if len(o.patterns) > 0 {
+		subscribe = append(subscribe, append([]string{"PSUBSCRIBE"}, o.patterns...))
+		markers = append(markers, []string{"PUBLISH", store.PatternMarkerChannel, markerText(o.patternMarker, o.patterns)})
+	}
+	return subscribe, markers
+}
+
+func markerText(marker string, sources []string) string {
+	return marker + " " + strings.Join(sources, " ")
+}
+
+// subscribe subscribes to a batch and publishes its markers in one transaction. No raw message can come between the
+// two, so every one that reaches this replica has a name.
+func (s *session) subscribe(ctx context.Context, add []Subscription) error {
+	o := newOrder(add)
+	commands, markers := o.commands()
+	if len(commands) == 0 {
+		return nil
+	}
+	if !s.conn.canPublish {
+		return s.subscribeApart(ctx, o)
+	}
+	s.expect(o)
+	commands = append(commands, []string{"PUBSUB", "NUMSUB", store.MarkerChannel}) // read takes the reply
+	commands = append(commands, markers...)
+	if !s.listener.full.Load() {
+		commands = append(append([][]string{{"MULTI"}}, commands...), []string{"EXEC"})
+	}
+	return s.conn.send(commands...)
+}
+
+// subscribeApart subscribes on a server that takes no PUBLISH here (miniredis): the ordinary client publishes the
+// markers as soon as the subscriptions are confirmed.
+func (s *session) subscribeApart(ctx context.Context, o order) error {
+	commands, markers := o.commands()
+	if err := s.conn.send(commands...); err != nil {
+		return err
+	}
+	s.asked += len(o.subscribe) + len(o.patterns)
+	for s.confirmed.Load() < int64(s.asked) {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.confirmedUp:
+		}
+	}
+	rdb := s.listener.cfg.Redis
+	replicas, err := rdb.PubSubNumSub(ctx, store.MarkerChannel).Result()
+	if err != nil {
+		return err
+	}
+	o.batch.alone = replicas[store.MarkerChannel] == 1
+	s.expect(o)
+	for _, m := range markers {
+		if err := rdb.Publish(ctx, m[1], m[2]).Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// expect remembers what the markers of an order mean when they come.
+func (s *session) expect(o order) {
+	s.batchMu.Lock()
+	defer s.batchMu.Unlock()
+	s.batches[o.marker] = o.batch
+	if len(o.patterns) > 0 {
+		s.batches[o.patternMarker] = batch{}
+	}
+}
