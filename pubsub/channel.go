@@ -103,11 +103,6 @@ func (c *Channel) announced(e store.Event) (stale bool) {
 	case deliver:
 		c.deliver([]store.Event{e})
 	case repair:
-		if skipRepair {
-			c.history.Events, c.bytes = nil, 0
-			c.deliver([]store.Event{e})
-			return false
-		}
 		c.hold(e)
 		c.setState(settled)
 		return true
@@ -154,7 +149,7 @@ func (c *Channel) endPeriod(always bool) bool {
 func (c *Channel) compare(tip store.Tip) (stale bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if skipRepair || c.state != live || c.moved || tip.Position == c.history.Tip.Position && tip.Base == c.history.Base {
+	if c.state != live || c.moved || tip.Position == c.history.Tip.Position && tip.Base == c.history.Base {
 		return false
 	}
 	c.setState(settled)

@@ -85,9 +85,6 @@ func (t *trail) translate(p store.Position) store.Position {
 // to deliver, behind a gap notice if some cannot be. It is the whole of the promise "nothing lost, nothing twice"
 // between Redis and the replica, and free of clocks and connections.
 func catchUp(ours store.History, past *trail, theirs store.History, rule kind.Rule) ([]store.Event, store.Reason) {
-	if skipRepair {
-		return nil, ""
-	}
 	events, gap := theirs.After(ours.Tip.Position)
 	if gap == "" {
 		return events, ""
