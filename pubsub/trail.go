@@ -8,17 +8,28 @@ import (
 	"sluice/store/kind"
 )
 
-// trailLength is how many delivered positions a channel remembers: how far back Redis may come back from a snapshot
-// and the replica still finds the last common event. 24 bytes each, allocated as events come.
+// trailLength is how many delivered positions a channel remembers, of 16 bytes each. It bounds how old a snapshot may be
+// from which Redis comes back, so that the replica still finds the last common event.
 const trailLength = 4096
 
-// trail remembers which positions were delivered, and what became of those that Redis lost.
-//
-// It is not safe for concurrent use; the channel guards it.
+// trailSlack is how many older positions a trail holds before it drops them: each time, the others have to be moved.
+const trailSlack = 1024
+
+// maxRewinds bounds how many times Redis may have come back older for one position to be translated.
+const maxRewinds = 16
+
+// trail remembers which positions were delivered, and what became of those that Redis lost. It is not safe for
+// concurrent use; the channel guards it.
 type trail struct {
-	positions []store.Position // delivered on the branch that is now valid, oldest first
+	// positions were delivered on the valid branch. Their offsets grow. Only recent ones count.
+	positions []store.Position
+	// abandoned holds, for each position that was delivered and that Redis lost, the last event common to its branch and
+	// the next one. It has at most 3*trailLength entries.
 	abandoned map[store.Position]store.Position
 }
+
+// recent returns the positions that are remembered, oldest first.
+func (t *trail) recent() []store.Position { return t.positions[max(0, len(t.positions)-trailLength):] }
 
 // reset forgets everything but p, which begins a new life of the channel.
 func (t *trail) reset(p store.Position) {
@@ -26,18 +37,19 @@ func (t *trail) reset(p store.Position) {
 	clear(t.abandoned)
 }
 
-// has reports whether p was delivered, as far as is remembered. Offsets in the trail only grow.
+// has reports whether p was delivered on the valid branch, as far as is remembered.
 func (t *trail) has(p store.Position) bool {
-	i, found := slices.BinarySearchFunc(t.positions, p.Offset, func(q store.Position, offset uint64) int {
+	recent := t.recent()
+	i, found := slices.BinarySearchFunc(recent, p.Offset, func(q store.Position, offset uint64) int {
 		return cmp.Compare(q.Offset, offset)
 	})
-	return found && t.positions[i] == p
+	return found && recent[i] == p
 }
 
 // add remembers a delivered position.
 func (t *trail) add(p store.Position) {
-	if len(t.positions) >= 2*trailLength {
-		t.positions = append(t.positions[:0], t.positions[trailLength:]...)
+	if len(t.positions) >= trailLength+trailSlack {
+		t.positions = append(t.positions[:0], t.recent()...)
 	}
 	t.positions = append(t.positions, p)
 }
@@ -45,33 +57,35 @@ func (t *trail) add(p store.Position) {
 // last returns the newest delivered position of the valid branch.
 func (t *trail) last() store.Position { return t.positions[len(t.positions)-1] }
 
-// rewind looks for the newest delivered position that theirs still has. If there is one, what was delivered after it
-// is remembered as abandoned.
+// rewind looks for the newest delivered position that theirs, which Redis has stored, still has. If there is one, the
+// positions that were delivered after it become abandoned.
 func (t *trail) rewind(theirs store.History) (common store.Position, ok bool) {
-	for i := len(t.positions) - 1; i >= 0; i-- {
-		if !theirs.Has(t.positions[i]) {
-			continue
-		}
-		common = t.positions[i]
-		if len(t.abandoned) > 2*trailLength {
-			clear(t.abandoned) // clients of lives that long ago are told of a gap
-		}
-		if t.abandoned == nil {
-			t.abandoned = make(map[store.Position]store.Position)
-		}
-		for _, lost := range t.positions[i+1:] {
-			t.abandoned[lost] = common
-		}
-		t.positions = t.positions[:i+1]
-		return common, true
+	recent := t.recent()
+	i := len(recent) - 1
+	for i >= 0 && !theirs.Has(recent[i]) {
+		i--
 	}
-	return store.Position{}, false
+	if i < 0 {
+		return store.Position{}, false
+	}
+	common = recent[i]
+	if len(t.abandoned) > 2*trailLength {
+		clear(t.abandoned) // clients of branches that old are told of a gap
+	}
+	if t.abandoned == nil {
+		t.abandoned = make(map[store.Position]store.Position)
+	}
+	for _, lost := range recent[i+1:] {
+		t.abandoned[lost] = common
+	}
+	t.positions = recent[:i+1]
+	return common, true
 }
 
-// translate returns the place in the valid branch that stands for p: p itself, or, if p was lost with an abandoned
-// branch, the last common event. A client at p has seen everything up to there, and nothing after it.
+// translate returns the place in the valid branch that stands for p. That is p itself, or, if p was lost with an
+// abandoned branch, the last common event: a client at p has seen everything up to there, and nothing after it.
 func (t *trail) translate(p store.Position) store.Position {
-	for range 16 { // Redis may have come back older more than once
+	for range maxRewinds {
 		common, lost := t.abandoned[p]
 		if !lost {
 			break
@@ -81,9 +95,9 @@ func (t *trail) translate(p store.Position) store.Position {
 	return p
 }
 
-// catchUp decides what leads from ours, which a replica has delivered, to theirs, which Redis has stored: the events
-// to deliver, behind a gap notice if some cannot be. It is the whole of the promise "nothing lost, nothing twice"
-// between Redis and the replica, and free of clocks and connections.
+// catchUp decides what leads from ours, which a replica has delivered, to theirs, which Redis has stored. It returns the
+// events to deliver, and the reason for a gap notice before them if others are lost. It is the whole of the promise
+// "nothing lost, nothing twice" between Redis and the replica, and free of clocks and connections.
 func catchUp(ours store.History, past *trail, theirs store.History, rule kind.Rule) ([]store.Event, store.Reason) {
 	events, gap := theirs.After(ours.Tip.Position)
 	if gap == "" {
@@ -97,7 +111,7 @@ func catchUp(ours store.History, past *trail, theirs store.History, rule kind.Ru
 		}
 	}
 	if rule.Latest {
-		gap = "" // a state: the newest event makes up for all before it
+		gap = "" // the newest event is all that matters here, and it is stored
 	}
 	return events, gap
 }
