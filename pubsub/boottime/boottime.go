@@ -2,8 +2,8 @@
 //
 // The wall clock may be set back or forward at any time. Go's monotonic clock may not, but on Linux it stands still
 // while the machine sleeps (suspend). What is remembered somewhere else for a limited time, such as a marker in Redis,
-// needs a clock that has neither flaw. One reading is a system call on Linux, some 100 times the cost of an addition:
-// read it once for many messages.
+// needs a clock that has neither flaw. A reading is a system call on Linux: where many messages arrive together, one
+// reading for all of them will do.
 package boottime
 
 import "time"

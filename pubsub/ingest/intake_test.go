@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -146,6 +147,82 @@ func TestAMessageIsNotPresentedWhenItsNameMayBeForgotten(t *testing.T) {
 		synctest.Wait()
 		if stored, _ := a.seen(); !slices.Equal(stored, []string{"2"}) || in.stats.lost.Load() != 1 {
 			t.Errorf("stored %v, lost %d", stored, in.stats.lost.Load())
+		}
+	})
+}
+
+func TestAMessageIsNotPresentedWhenItsNameMayBeForgottenBecauseTheMachineSlept(t *testing.T) {
+	bubble(t, func(t *testing.T, in *Intake, a *fakeAdopter) {
+		var slept atomic.Int64
+		awake := in.now
+		in.now = func() time.Duration { return awake() + time.Duration(slept.Load()) }
+		a.mu.Lock()
+		a.fail = func(int) (before, after bool) { return true, false }
+		a.mu.Unlock()
+		in.Add("orders", Message{ID: RawID{"m", 1}, Payload: []byte("1"), ReceivedAt: in.now()})
+		synctest.Wait()
+		slept.Store(int64(2 * time.Hour)) // no timer fires meanwhile
+		a.mu.Lock()
+		a.fail = nil
+		a.mu.Unlock()
+		time.Sleep(time.Minute) // fake
+		synctest.Wait()
+		if stored, _ := a.seen(); len(stored) > 0 || in.stats.lost.Load() != 1 {
+			t.Errorf("stored %v, lost %d; want nothing and 1", stored, in.stats.lost.Load())
+		}
+	})
+}
+
+func TestWhatWaitsWhenTheIntakeIsClosedIsStoredAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &fakeAdopter{high: make(map[string]uint64)}
+		in := New(a, 1000, slog.New(slog.DiscardHandler))
+		start := time.Now()
+		in.now = func() time.Duration { return time.Since(start) }
+		in.Joined([]string{"orders"}) // a newcomer would wait
+		in.Add("orders", Message{ID: RawID{"m", 1}, Payload: []byte("1"), ReceivedAt: in.now()})
+		in.Close(time.Hour)
+		if stored, _ := a.seen(); !slices.Equal(stored, []string{"1"}) || time.Since(start) > 0 {
+			t.Errorf("stored %v after %v", stored, time.Since(start))
+		}
+		in.Add("orders", Message{ID: RawID{"m", 2}, Payload: []byte("2"), ReceivedAt: in.now()})
+		synctest.Wait()
+		if _, calls := a.seen(); calls != 1 {
+			t.Errorf("%d calls: a message was taken after the end", calls)
+		}
+	})
+}
+
+func TestClosingWaitsForAStoreThatDoesNotAnswerOnlyForAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		in := New(deafAdopter{}, 1000, slog.New(slog.DiscardHandler))
+		start := time.Now()
+		in.now = func() time.Duration { return time.Since(start) }
+		in.Add("orders", Message{ID: RawID{"m", 1}, Payload: []byte("1"), ReceivedAt: in.now()})
+		in.Close(3 * time.Second)
+		if took := time.Since(start); took != 3*time.Second {
+			t.Errorf("closing took %v, want 3 s", took)
+		}
+	})
+}
+
+// deafAdopter never answers.
+type deafAdopter struct{}
+
+func (deafAdopter) Adopt(ctx context.Context, _, _ string, _ uint64, _ []store.RawMessage) (store.Adopted, error) {
+	<-ctx.Done()
+	return store.Adopted{}, ctx.Err()
+}
+
+func TestMessagesBeyondTheLimitOfAllChannelsAreGivenUpAndCounted(t *testing.T) {
+	bubble(t, func(t *testing.T, in *Intake, a *fakeAdopter) {
+		in.Joined([]string{"a", "b"}) // so that they wait
+		large := make([]byte, waitingBytes/2)
+		for _, channel := range []string{"a", "b"} {
+			in.Add(channel, Message{ID: RawID{"m", 1}, Payload: large, ReceivedAt: in.now()})
+		}
+		if lost := in.stats.lost.Load(); lost != 1 {
+			t.Errorf("%d lost, want 1", lost)
 		}
 	})
 }
