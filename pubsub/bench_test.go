@@ -106,7 +106,7 @@ func BenchmarkResume(b *testing.B) {
 				lock(f.channels)
 				parts, _, missing := f.replay(starts)
 				unlock(f.channels)
-				if missing != nothing || len(parts[0].events) != missed {
+				if missing != needNothing || len(parts[0].events) != missed {
 					b.Fatal("not the place", missing, len(parts[0].events))
 				}
 				f.encodeReplay(parts, func(int64) int64 { return 0 })

@@ -47,9 +47,9 @@ type Broker struct {
 	feeds    map[string][]*Feed  // by names and types; guarded by mu
 	held     atomic.Int64        // bytes that all feeds keep
 
-	staleMu sync.Mutex
-	stale   []*Channel    // to be synchronised; guarded by staleMu
-	signal  chan struct{} // 1: stale is not empty
+	staleMu    sync.Mutex
+	stale      []*Channel    // to be synchronised; guarded by staleMu
+	staleAdded chan struct{} // capacity 1: stale is not empty
 }
 
 var errClosed = errors.New("the broker is closed")
@@ -60,7 +60,7 @@ func NewBroker(rdb *redis.Client, s *store.Store, cfg Config, log *slog.Logger) 
 	ctx, cancel := context.WithCancel(context.Background())
 	b := &Broker{
 		cfg: cfg, store: s, log: log, cancel: cancel, closed: ctx,
-		channels: make(map[string]*Channel), feeds: make(map[string][]*Feed), signal: make(chan struct{}, 1),
+		channels: make(map[string]*Channel), feeds: make(map[string][]*Feed), staleAdded: make(chan struct{}, 1),
 	}
 	b.intake = ingest.New(s, s.MaxBodyBytes(), log)
 	b.listener = listen.New(listen.Config{
@@ -148,7 +148,7 @@ func (r receiver) Announced(channel string, payload []byte) {
 		b.intake.Adopted(channel, ingest.RawID{Marker: a.Marker, Number: a.Number})
 	}
 	if c := b.channel(channel); c != nil && c.announced(a.Event) {
-		b.queue(c)
+		b.synchroniseLater(c)
 	}
 }
 
@@ -160,14 +160,14 @@ func (r receiver) Subscribed(channels []string, alone bool) {
 	}
 	for _, name := range channels {
 		if c := r.b.channel(name); c != nil {
-			c.settle()
-			r.b.queue(c)
+			c.setSubscribed()
+			r.b.synchroniseLater(c)
 		}
 	}
 }
 
 func (r receiver) Lost() {
 	for _, c := range r.b.allChannels() {
-		c.unsettle()
+		c.setLost()
 	}
 }

@@ -667,7 +667,7 @@ func TestAMassResumeReadsEachChannelOnce(t *testing.T) {
 	})
 }
 
-func TestChannelsAndFeedsAreLetGoOf(t *testing.T) {
+func TestChannelsAndFeedsThatNobodyUsesAreRemoved(t *testing.T) {
 	a := start(t, storetest.Mini(t).Addr, "a")
 	var streams []*pubsub.Stream
 	for i := range 200 {

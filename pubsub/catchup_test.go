@@ -45,10 +45,10 @@ func TestAConnectedClientGetsTheValidBranchOnceAndInOrder(t *testing.T) {
 		redis := &modelLog{base: store.NewNonce()}
 		rule := kind.Rule{Capacity: capacity}
 		c := newChannel("orders", rule)
-		c.settle()
+		c.setSubscribed()
 		sync := func() {
 			for {
-				epoch, stale := c.unsynchronised()
+				epoch, stale := c.staleEpoch()
 				if !stale {
 					return
 				}
@@ -85,8 +85,8 @@ func TestAConnectedClientGetsTheValidBranchOnceAndInOrder(t *testing.T) {
 				}
 				s := *snapshot
 				redis = &s
-				c.unsettle() // a Redis that is restored was restarted
-				c.settle()
+				c.setLost() // a Redis that is restored was restarted
+				c.setSubscribed()
 				sync()
 			},
 			"empty": func(t *rapid.T) {
@@ -94,8 +94,8 @@ func TestAConnectedClientGetsTheValidBranchOnceAndInOrder(t *testing.T) {
 				snapshot = nil
 			},
 			"reconnect": func(t *rapid.T) {
-				c.unsettle()
-				c.settle()
+				c.setLost()
+				c.setSubscribed()
 				sync()
 			},
 			"": func(t *rapid.T) {
@@ -108,8 +108,8 @@ func TestAConnectedClientGetsTheValidBranchOnceAndInOrder(t *testing.T) {
 				}
 			},
 		})
-		c.unsettle()
-		c.settle()
+		c.setLost()
+		c.setSubscribed()
 		sync()
 		// Since the last gap, the part of what the client has that belongs to the valid branch is a run up to the tip.
 		valid := make(map[store.Position]bool)
@@ -178,7 +178,7 @@ func historyOf(base store.Nonce, kept int, events ...store.Event) store.History 
 	return h
 }
 
-func TestCatchUp(t *testing.T) {
+func TestWhatIsDeliveredLeadsFromTheLastEventToWhatRedisHasStored(t *testing.T) {
 	base := store.NewNonce()
 	e1 := event(store.Event{Position: store.Position{Nonce: base}})
 	e2 := event(e1)

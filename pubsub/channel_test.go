@@ -7,10 +7,10 @@ import (
 	"sluice/store/kind"
 )
 
-// settledChannel returns a channel that was just subscribed.
-func settledChannel() *Channel {
+// subscribedChannel returns a channel that was just subscribed.
+func subscribedChannel() *Channel {
 	c := newChannel("orders", kind.Rule{Capacity: 100})
-	c.settle()
+	c.setSubscribed()
 	return c
 }
 
@@ -18,7 +18,7 @@ func settledChannel() *Channel {
 func bring(t *testing.T, c *Channel, theirs store.History) {
 	t.Helper()
 	for range 10 {
-		epoch, stale := c.unsynchronised()
+		epoch, stale := c.staleEpoch()
 		if !stale {
 			return
 		}
@@ -36,7 +36,7 @@ func TestEventsAnnouncedBeforeTheFirstReadingDoNotKeepAChannelWaiting(t *testing
 		events = append(events, event(events[len(events)-1]))
 	}
 	for announced := range events {
-		c := settledChannel()
+		c := subscribedChannel()
 		for _, e := range events[announced:] {
 			c.announced(e)
 		}
@@ -53,14 +53,14 @@ func TestAnnouncementsOfALostBranchDoNotKeepAChannelWaiting(t *testing.T) {
 	e2 := event(e1)
 	e3 := event(e2)
 	o1 := event(store.Event{Position: store.Position{Nonce: other}})
-	c := settledChannel()
+	c := subscribedChannel()
 	bring(t, c, historyOf(base, 9, e1))
 	c.announced(e3) // e2 was missed; and before it can be read, Redis is emptied
 	bring(t, c, historyOf(other, 9, o1))
 	if c.history.Tip.Position != o1.Position {
 		t.Errorf("stands at %v, want %v", c.history.Tip.Position, o1.Position)
 	}
-	if len(c.pending) != 0 || c.waiting != 0 {
-		t.Errorf("%d events (%d bytes) are still pending", len(c.pending), c.waiting)
+	if len(c.pending) != 0 || c.pendingBytes != 0 {
+		t.Errorf("%d events (%d bytes) are still pending", len(c.pending), c.pendingBytes)
 	}
 }

@@ -19,11 +19,11 @@ type part struct {
 }
 
 // starts returns where the client is, by channel.
-func (f *Feed) starts(r Request, id store.EventID) []start {
-	starts := make([]start, len(f.names))
+func (f *Feed) starts(r Request, id store.EventID) []resumePoint {
+	starts := make([]resumePoint, len(f.names))
 	for i, c := range f.channels {
-		epoch, _ := c.unsynchronised()
-		starts[i] = start{
+		epoch, _ := c.staleEpoch()
+		starts[i] = resumePoint{
 			resume: r.LastEventID != "", at: id.Positions[i], known: id.Known[i], replay: r.Replay, epoch: epoch,
 		}
 	}
@@ -43,17 +43,17 @@ func (f *Feed) finished(parts []part, r Request, id store.EventID) bool {
 }
 
 // replay collects the parts; the channels are locked. short is the channel that something is missing of.
-func (f *Feed) replay(starts []start) (parts []part, short *Channel, missing lack) {
+func (f *Feed) replay(starts []resumePoint) (parts []part, short *Channel, missing need) {
 	parts = make([]part, len(starts))
 	for i, c := range f.channels {
 		if c.state != live {
-			return nil, c, connection
+			return nil, c, needLive
 		}
-		if parts[i], missing = c.replay(starts[i]); missing != nothing {
+		if parts[i], missing = c.replay(starts[i]); missing != needNothing {
 			return nil, c, missing
 		}
 	}
-	return parts, nil, nothing
+	return parts, nil, needNothing
 }
 
 // encodeReplay makes the bytes of a part: first the client's place (so that it resumes from there even if it never gets an

@@ -12,7 +12,7 @@ type stats struct {
 	malformed atomic.Int64 // announcements that could not be read
 	repairs   atomic.Int64 // channels that had to be brought up from Redis
 	reads     atomic.Int64 // whole histories read from Redis
-	Gaps      atomic.Int64 // gaps announced to streams
+	gaps      atomic.Int64 // gaps announced to streams
 }
 
 // collectors returns the metrics of the broker and its parts.
@@ -31,7 +31,7 @@ func (b *Broker) collectors() []prometheus.Collector {
 		counter("sluice_announcements_malformed_total", "Announcements that were not readable.", &b.stats.malformed),
 		counter("sluice_repairs_total", "Channels brought up from the stored history.", &b.stats.repairs),
 		counter("sluice_history_reads_total", "Whole histories read from Redis for streams and repairs.", &b.stats.reads),
-		counter("sluice_gaps_total", "Gap notices in streams' beginnings.", &b.stats.Gaps),
+		counter("sluice_gaps_total", "Gap notices in streams' beginnings.", &b.stats.gaps),
 		gauge("sluice_channels", "Channels followed.", func() int { channels, _ := b.Counts(); return channels }),
 		gauge("sluice_feeds", "Feeds.", func() int { _, feeds := b.Counts(); return feeds }),
 	}

@@ -51,7 +51,7 @@ type Stream struct {
 
 // past is the state of a stream whose rest does not lead to its cursor, because too much is stored.
 type past struct {
-	starts []start // by channel: where rest leads to
+	starts []resumePoint // by channel: where rest leads to
 }
 
 // NewStream returns a stream of a feed that its owner fills (see NewFeed). It begins with first, and goes on with the next
@@ -133,7 +133,7 @@ func (s *Stream) Advance() (wait func(context.Context) error) {
 	if len(s.rest) > 0 || s.past == nil {
 		return nil // something is due already
 	}
-	if _, short, missing := s.advance(); missing != nothing {
+	if _, short, missing := s.advance(); missing != needNothing {
 		return func(ctx context.Context) error { return s.broker.provide(ctx, short, missing) }
 	}
 	return nil
@@ -156,7 +156,7 @@ func (s *Stream) open(ctx context.Context, r Request) error {
 	s.past = &past{starts: f.starts(r, id)}
 	for {
 		parts, short, missing := s.advance()
-		if missing == nothing {
+		if missing == needNothing {
 			if f.finished(parts, r, id) {
 				return ErrEnded
 			}
@@ -170,44 +170,44 @@ func (s *Stream) open(ctx context.Context, r Request) error {
 
 // advance makes rest of what comes after past.starts, and moves these to where it leads. It returns what there was, or
 // the channel that something is missing of.
-func (s *Stream) advance() (parts []part, short *Channel, missing lack) {
+func (s *Stream) advance() (parts []part, short *Channel, missing need) {
 	f, starts := s.feed, s.past.starts
 	lock(f.channels)
 	parts, short, missing = f.replay(starts)
-	if missing == nothing {
+	if missing == needNothing {
 		s.cursor = f.place()
 	}
 	unlock(f.channels)
-	if missing != nothing {
+	if missing != needNothing {
 		return nil, short, missing
 	}
 	var at []store.Position
 	var more bool
-	s.rest, at, more = f.encodeReplay(parts, s.broker.stats.Gaps.Add)
+	s.rest, at, more = f.encodeReplay(parts, s.broker.stats.gaps.Add)
 	if !more {
 		s.past = nil // the stream may be long
-		return parts, nil, nothing
+		return parts, nil, needNothing
 	}
 	for i, p := range parts {
-		starts[i] = start{resume: true, at: at[i], known: true, epoch: p.epoch}
+		starts[i] = resumePoint{resume: true, at: at[i], known: true, epoch: p.epoch}
 	}
-	return parts, nil, nothing
+	return parts, nil, needNothing
 }
 
 // provide gets what is missing of a channel.
-func (b *Broker) provide(ctx context.Context, c *Channel, missing lack) error {
+func (b *Broker) provide(ctx context.Context, c *Channel, missing need) error {
 	switch missing {
-	case connection:
+	case needLive:
 		if err := c.waitLive(ctx, nil); err != nil {
 			return fmt.Errorf("channel %q is being read: %w", c.name, err)
 		}
-	case older:
+	case needOlder:
 		stale, err := c.load(func() (store.History, error) { return b.history(ctx, c.name) })
 		if err != nil || !stale {
 			return err
 		}
 		return b.verify(ctx, c)
-	case verification:
+	case needVerification:
 		return b.verify(ctx, c)
 	}
 	return nil
@@ -217,12 +217,12 @@ func (b *Broker) provide(ctx context.Context, c *Channel, missing lack) error {
 // otherwise waits a little, as somebody else's question may answer ours.
 func (b *Broker) verify(ctx context.Context, c *Channel) error {
 	c.mu.Lock()
-	soon := time.Until(c.asked.Add(verifyEvery))
+	soon := time.Until(c.verifiedAt.Add(verifyEvery))
 	if soon <= 0 {
-		c.asked = time.Now()
+		c.verifiedAt = time.Now()
 		if c.state == live {
-			c.setState(settled)
-			b.queue(c)
+			c.setState(subscribed)
+			b.synchroniseLater(c)
 		}
 	}
 	c.mu.Unlock()

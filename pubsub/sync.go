@@ -22,12 +22,12 @@ const (
 )
 
 // queue has a channel synchronised. It does not wait.
-func (b *Broker) queue(c *Channel) {
+func (b *Broker) synchroniseLater(c *Channel) {
 	b.staleMu.Lock()
 	b.stale = append(b.stale, c)
 	b.staleMu.Unlock()
 	select {
-	case b.signal <- struct{}{}:
+	case b.staleAdded <- struct{}{}:
 	default: // synchronise has been woken already
 	}
 }
@@ -53,10 +53,10 @@ func (b *Broker) synchronise(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-b.signal:
+		case <-b.staleAdded:
 		case <-timer.C:
 			for _, c := range failed {
-				b.queue(c)
+				b.synchroniseLater(c)
 			}
 			failed = nil
 			continue
@@ -99,7 +99,7 @@ func (b *Broker) synchroniseBatch(ctx context.Context, batch []*Channel) (failed
 func (b *Broker) synchronisePart(ctx context.Context, part []*Channel) (failed []*Channel, err error) {
 	epochs := make([]int, len(part))
 	for i, c := range part {
-		epochs[i], _ = c.unsynchronised()
+		epochs[i], _ = c.staleEpoch()
 	}
 	tips, errs := b.tips(ctx, part, false)
 	if err := b.listener.Fence(ctx); err != nil {
@@ -133,7 +133,7 @@ func (b *Broker) synchronisePart(ctx context.Context, part []*Channel) (failed [
 
 // synchroniseOne brings a channel up to its tip in Redis, which was read in an epoch of the channel.
 func (b *Broker) synchroniseOne(ctx context.Context, c *Channel, epoch int, tip store.Tip) error {
-	if _, stale := c.unsynchronised(); !stale {
+	if _, stale := c.staleEpoch(); !stale {
 		return nil
 	}
 	again, err := c.synchronise(epoch, tip, func() (store.History, error) {
@@ -145,7 +145,7 @@ func (b *Broker) synchroniseOne(ctx context.Context, c *Channel, epoch int, tip 
 		return h, b.listener.Fence(ctx)
 	})
 	if err == nil && again {
-		b.queue(c)
+		b.synchroniseLater(c)
 	}
 	return err
 }
@@ -185,7 +185,7 @@ func (b *Broker) compareQuiet(ctx context.Context, touch bool) {
 		tips, errs := b.tips(ctx, part, touch)
 		for i, c := range part {
 			if errs[i] == nil && c.compare(tips[i]) {
-				b.queue(c)
+				b.synchroniseLater(c)
 			}
 		}
 	}

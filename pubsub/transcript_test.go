@@ -215,9 +215,9 @@ func (s *channelScript) step(t *testing.T, command string, args []string) {
 			c.announced(s.ever[name])
 		}
 	case "subscribed":
-		c.settle()
+		c.setSubscribed()
 	case "lost":
-		c.unsettle()
+		c.setLost()
 	case "read":
 		s.read()
 		return
@@ -249,7 +249,7 @@ func (s *channelScript) step(t *testing.T, command string, args []string) {
 }
 
 func (s *channelScript) read() {
-	s.epoch, _ = s.channel.unsynchronised()
+	s.epoch, _ = s.channel.staleEpoch()
 	h := s.history()
 	s.reading = &h
 }
@@ -272,7 +272,7 @@ func (s *channelScript) synchronise(t *testing.T) {
 // ask notes what a client gets that resumes or connects.
 func (s *channelScript) ask(command string, args []string) {
 	c := s.channel
-	place := start{resume: command == "resume"}
+	place := resumePoint{resume: command == "resume"}
 	switch {
 	case !place.resume:
 		place.replay = number(args[0])
@@ -280,15 +280,15 @@ func (s *channelScript) ask(command string, args []string) {
 		place.at, place.known = positionOf(args[0]), true
 	}
 	if args[len(args)-1] != "again" {
-		s.asked, _ = c.unsynchronised()
+		s.asked, _ = c.staleEpoch()
 	}
 	place.epoch = s.asked
 	p, missing := c.replay(place)
 	switch missing {
-	case older:
+	case needOlder:
 		s.client.note("older events must be loaded first")
 		return
-	case verification:
+	case needVerification:
 		s.client.note("the channel must be synchronised first: another replica may know this place")
 		return
 	}
@@ -300,14 +300,14 @@ func (s *channelScript) ask(command string, args []string) {
 
 func (s *channelScript) noteState() {
 	c := s.channel
-	state := map[state]string{unsettled: "unsettled", settled: "settled", live: "live"}[c.state]
+	state := map[state]string{lost: "lost", subscribed: "subscribed", live: "live"}[c.state]
 	if c.begun {
 		state += " at " + nameOf(c.history.Tip.Position)
 	}
 	if len(c.pending) > 0 {
 		state += ", pending " + namesOf(c.pending)
 	}
-	if c.overflow {
+	if c.pendingLost {
 		state += ", too many pending"
 	}
 	s.client.note("%s", state)

@@ -1,0 +1,116 @@
+package pubsub
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"sluice/store"
+)
+
+// resumePoint is where one stream is in one channel.
+type resumePoint struct {
+	resume bool           // the client has been here before
+	at     store.Position // of a client that resumes: what it has seen last
+	known  bool           // at could be read from the client's last event id
+	replay int            // how many of the newest events a client gets that comes for the first time
+	// epoch is the channel's when the client asked. A channel that is live in a later one was compared with Redis since.
+	epoch int
+}
+
+// need is what must be provided before a replay can be made.
+type need int
+
+const (
+	needNothing      need = iota
+	needLive              // the channel must be live
+	needOlder             // older events must be loaded into memory
+	needVerification      // Redis must be asked about the position: another replica may be ahead of this one
+)
+
+// replay returns what a stream gets before it goes live, and the position before the first of these events; c.mu is held.
+// If something is missing for that, it must be provided, and replay called again.
+func (c *Channel) replay(s resumePoint) (p part, missing need) {
+	p.tip, p.epoch = c.history.Tip, c.epoch
+	switch {
+	case !s.resume:
+		p.events = c.history.Last(s.replay)
+		if len(p.events) < s.replay && !c.whole {
+			return p, needOlder
+		}
+	case !s.known:
+		if !c.whole {
+			return p, needOlder
+		}
+		p.events, p.gap = c.history.Events, store.Unknown
+	default:
+		p.events, p.gap = c.history.After(c.trail.translate(s.at))
+		switch {
+		case p.gap == store.Reset && c.epoch == s.epoch:
+			return p, needVerification
+		case p.gap != "" && !c.whole:
+			return p, needOlder
+		}
+	}
+	if c.rule.Latest {
+		p.gap = "" // the newest event is all that matters
+	}
+	p.from = c.history.Tip.Position
+	if len(p.events) > 0 {
+		p.from = store.Position{Offset: p.events[0].Position.Offset - 1, Nonce: p.events[0].Prev}
+	}
+	return p, needNothing
+}
+
+// load reads the whole history into memory. However many streams ask at once, it is read once. It reports whether what
+// was read does not lead to where the channel stands: then the channel must be synchronised first.
+func (c *Channel) load(read func() (store.History, error)) (stale bool, err error) {
+	c.loading.Lock()
+	defer c.loading.Unlock()
+	c.mu.Lock()
+	whole := c.whole
+	c.loadedAt = time.Now() // from now on trim keeps the oldest events, so that what is read leads to them
+	c.mu.Unlock()
+	if whole {
+		return false, nil
+	}
+	theirs, err := read()
+	if err != nil {
+		return false, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	floor := c.history.Floor()
+	var older []store.Event
+	switch {
+	case theirs.Has(floor):
+		older = theirs.Events[:floor.Offset-theirs.Floor().Offset]
+	case floor.Offset > theirs.Tip.Position.Offset:
+		return true, nil // the channel has moved beyond what was read, or Redis has gone back
+	default: // nothing from before the oldest event in memory is stored any more
+	}
+	events := make([]store.Event, 0, len(older)+len(c.history.Events))
+	c.history.Events = append(append(events, older...), c.history.Events...)
+	for _, e := range older {
+		c.memoryBytes += len(e.Data)
+	}
+	c.whole = true
+	return false, nil
+}
+
+var errUnused = errors.New("nobody waits any more")
+
+// waitLive returns nil as soon as the channel is live, and an error if ctx ends or gone is closed before.
+func (c *Channel) waitLive(ctx context.Context, gone <-chan struct{}) error {
+	c.mu.Lock()
+	becameLive := c.becameLive
+	c.mu.Unlock()
+	select {
+	case <-becameLive:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-gone:
+		return errUnused
+	}
+}

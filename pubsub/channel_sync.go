@@ -1,0 +1,149 @@
+package pubsub
+
+import (
+	"time"
+
+	"sluice/store"
+)
+
+// staleEpoch returns the epoch to give to synchronise. stale is false if there is nothing to synchronise.
+func (c *Channel) staleEpoch() (epoch int, stale bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.epoch, c.state == subscribed
+}
+
+// synchronise brings the channel up to what Redis has stored. tip says where Redis stands; read reads all of it, and is
+// called only if the channel stands somewhere else. synchronise reports whether it must be called again. One goroutine at
+// a time calls it for a channel.
+//
+// tip and what read returns must be younger than epoch (see staleEpoch): an older one could say that nothing was missed
+// although something was. And what was announced before they were read must have arrived: the list may have been trimmed
+// of events that are on their way to this replica, and these are not lost.
+func (c *Channel) synchronise(epoch int, tip store.Tip, read func() (store.History, error)) (again bool, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state != subscribed || c.epoch != epoch {
+		return c.state == subscribed, nil
+	}
+	switch {
+	case !c.begun && !c.rule.Latest:
+		c.begin(store.History{Tip: tip}.Extended(c.pending))
+	case c.begun && c.reaches(tip):
+	default:
+		again, err := c.synchroniseFully(epoch, read)
+		if err != nil || again || c.state != subscribed {
+			return again, err
+		}
+	}
+	if !c.deliverPending() || c.pendingLost {
+		c.pendingLost = false
+		return true, nil
+	}
+	c.setState(live)
+	return false, nil
+}
+
+// synchroniseFully delivers what leads to the history that read returns. It reports whether that is out of date. c.mu is
+// held, but not while read is called.
+func (c *Channel) synchroniseFully(epoch int, read func() (store.History, error)) (again bool, err error) {
+	begun, before := c.begun, len(c.pending)
+	c.mu.Unlock()
+	theirs, err := read()
+	c.mu.Lock()
+	switch {
+	case err != nil:
+		return true, err
+	case c.state != subscribed:
+		return false, nil // the connection was lost meanwhile; everything begins again when it is back
+	case c.epoch != epoch:
+		return true, nil
+	case theirs.Base == (store.Nonce{}):
+		return true, nil // Redis was emptied after tip was read
+	}
+	if theirs = theirs.Extended(c.pending); begun {
+		c.catchUp(theirs)
+	} else {
+		c.begin(theirs)
+	}
+	c.forgetUnknown(before)
+	return false, nil
+}
+
+// reaches reports whether the channel, with what was announced meanwhile, stands where Redis did; c.mu is held.
+func (c *Channel) reaches(tip store.Tip) bool {
+	ours := c.history.Tip.Position
+	if tip.Base != c.history.Base || ours.Offset > tip.Position.Offset {
+		return false // Redis was emptied, or came back older
+	}
+	return c.deliverPending() && (c.history.Tip.Position == tip.Position || c.trail.has(tip.Position))
+}
+
+// forgetUnknown drops, of the first n pending events, those that lead nowhere. They were announced before Redis was
+// read, so what it still has of them is known by now. The others are of a branch that is lost. c.mu is held.
+func (c *Channel) forgetUnknown(n int) {
+	kept := make([]store.Event, 0, len(c.pending))
+	for i, e := range c.pending {
+		if i < n && c.judge(e) == repair {
+			c.pendingBytes -= len(e.Data) + overhead
+			continue
+		}
+		kept = append(kept, e)
+	}
+	c.pending = kept
+}
+
+// deliverPending delivers pending events as far as they follow the last one. It reports whether none is left; c.mu is
+// held.
+func (c *Channel) deliverPending() bool {
+	for len(c.pending) > 0 {
+		e := c.pending[0]
+		switch c.judge(e) {
+		case deliver:
+			c.deliver(e)
+		case repair:
+			return false
+		}
+		c.pending = c.pending[1:]
+		c.pendingBytes -= len(e.Data) + overhead
+	}
+	c.pending, c.pendingBytes = nil, 0
+	return true
+}
+
+// begin sets the channel to where it stands in Redis, the first time; c.mu is held.
+func (c *Channel) begin(h store.History) {
+	c.begun, c.history, c.whole = true, h, c.rule.Latest
+	c.trail.add(h.Tip.Position)
+	for _, e := range h.Events {
+		c.memoryBytes += len(e.Data)
+	}
+}
+
+// catchUp delivers what leads to theirs, which Redis has stored; c.mu is held.
+func (c *Channel) catchUp(theirs store.History) {
+	before := c.history.Tip.Position
+	events, gap := catchUp(c.history, &c.trail, theirs, c.rule)
+	if common := c.trail.last(); gap == "" && common != before {
+		// Even if nothing comes, clients must hold a position that every replica knows.
+		for _, r := range c.feeds {
+			r.feed.rewind(r.index, common)
+		}
+	}
+	// What was in memory may be of an abandoned branch; theirs is what is stored.
+	c.history, c.whole, c.loadedAt, c.memoryBytes = theirs, true, time.Now(), 0
+	for _, e := range theirs.Events {
+		c.memoryBytes += len(e.Data)
+	}
+	if gap != "" {
+		from := theirs.Floor()
+		c.trail.reset(from)
+		for _, r := range c.feeds {
+			r.feed.gap(r.index, from, gap)
+		}
+	}
+	for _, e := range events {
+		c.toFeeds(e)
+	}
+	c.trim()
+}
