@@ -754,7 +754,7 @@ func (p *proxy) pipe(from, to net.Conn) {
 			}
 		}
 		if err != nil {
-			if err != io.EOF || !hole {
+			if !errors.Is(err, io.EOF) || !hole {
 				to.Close()
 			}
 			return

@@ -1,6 +1,7 @@
 package pubsub
 
 import (
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -22,7 +23,7 @@ func (m *modelLog) append(keep int) store.Event {
 		p = m.all[len(m.all)-1].Position
 	}
 	e := store.Event{Prev: p.Nonce, Position: store.Position{Offset: p.Offset + 1, Nonce: store.NewNonce()}}
-	m.all = append(m.all[:len(m.all):len(m.all)], e)
+	m.all = append(slices.Clip(m.all), e)
 	m.kept = min(m.kept+1, keep)
 	return e
 }

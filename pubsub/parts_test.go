@@ -247,7 +247,8 @@ func TestAClientInPartsMissesNothingWithoutBeingTold(t *testing.T) {
 		behind := func() bool {
 			return slices.ContainsFunc(channels, func(c string) bool {
 				last := published[c] - 1
-				for ; last >= 0 && !wanted(last); last-- {
+				for last >= 0 && !wanted(last) {
+					last--
 				}
 				return next[c] <= last
 			})

@@ -2,6 +2,7 @@ package pubsub
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -59,16 +60,15 @@ func newFakeRedis() *fakeRedis {
 }
 
 // store appends an event; capacity is the channel's.
-func (r *fakeRedis) store(name string, capacity int) store.Event {
+func (r *fakeRedis) store(name string, capacity int) {
 	tip := r.history().Tip.Position
 	e := store.Event{Channel: "orders", Position: positionOf(name), Prev: tip.Nonce, Data: make([]byte, r.size)}
 	if e.Position.Offset != tip.Offset+1 {
 		panic(name + " cannot follow " + nameOf(tip))
 	}
-	r.events = append(r.events[:len(r.events):len(r.events)], e)
+	r.events = append(slices.Clip(r.events), e)
 	r.kept = min(r.kept+1, capacity)
 	r.ever[name] = e
-	return e
 }
 
 // restore makes it a Redis that came back from a snapshot in which the named event is the newest.
@@ -179,8 +179,8 @@ func newChannelScript(rule kind.Rule) *channelScript {
 //	resume PLACE               a client comes back; PLACE may be the name of an event, or rubbish
 //	resume PLACE again         it asks again, after what it needed was provided
 //	connect N                  a client comes the first time and wants N events
-//	load                       reads older events into memory
-//	memory                     the events in memory
+//	load                       reads older events from Redis
+//	memory                     which events are kept in memory
 func TestTranscriptsOfAChannel(t *testing.T) {
 	transcript.Run(t, "testdata/channel", func(t *testing.T) func([]string) string {
 		var s *channelScript

@@ -38,7 +38,7 @@ func (b *backlog) first() []waiting {
 			return b.messages[:i:i]
 		}
 	}
-	return b.messages[:len(b.messages):len(b.messages)]
+	return slices.Clip(b.messages)
 }
 
 // upTo returns the range of messages, messages[from:to], that have the marker of id and a number up to that of id.
