@@ -32,7 +32,7 @@ func chain(n int) []store.Event {
 	return events
 }
 
-func benchFeed(channels int) (*Feed, []*Channel) {
+func benchFeed(channels int) (*Feed, []*channel) {
 	f := &Feed{encoder: benchEncoder{}, limit: 1 << 20, at: make([]store.Position, channels)}
 	for i := range channels {
 		c := newChannel(fmt.Sprintf("c%02d", i), kind.Rule{Capacity: 100})

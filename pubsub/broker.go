@@ -43,12 +43,12 @@ type Broker struct {
 	attaching sync.WaitGroup // none is added once closed has ended
 
 	mu       sync.Mutex
-	channels map[string]*Channel // guarded by mu
+	channels map[string]*channel // guarded by mu
 	feeds    map[string][]*Feed  // by names and types; guarded by mu
 	held     atomic.Int64        // bytes that all feeds keep
 
 	staleMu    sync.Mutex
-	stale      []*Channel    // to be synchronised; guarded by staleMu
+	stale      []*channel    // to be synchronised; guarded by staleMu
 	staleAdded chan struct{} // capacity 1: stale is not empty
 }
 
@@ -60,7 +60,7 @@ func NewBroker(rdb *redis.Client, s *store.Store, cfg Config, log *slog.Logger) 
 	ctx, cancel := context.WithCancel(context.Background())
 	b := &Broker{
 		cfg: cfg, store: s, log: log, cancel: cancel, closed: ctx,
-		channels: make(map[string]*Channel), feeds: make(map[string][]*Feed), staleAdded: make(chan struct{}, 1),
+		channels: make(map[string]*channel), feeds: make(map[string][]*Feed), staleAdded: make(chan struct{}, 1),
 	}
 	b.intake = ingest.New(s, s.MaxBodyBytes(), log)
 	b.listener = listen.New(listen.Config{

@@ -64,7 +64,7 @@ func TestAConnectedClientGetsTheValidBranchOnceAndInOrder(t *testing.T) {
 		var snapshot *modelLog
 		var client []store.Position // since the last gap
 		record := &recorder{}
-		f := &Feed{channels: []*Channel{c}, names: []string{"orders"}, encoder: record, limit: 1 << 20, at: make([]store.Position, 1)}
+		f := &Feed{channels: []*channel{c}, names: []string{"orders"}, encoder: record, limit: 1 << 20, at: make([]store.Position, 1)}
 		c.mu.Lock()
 		c.feeds = append(c.feeds, feedRef{f, 0})
 		c.mu.Unlock()

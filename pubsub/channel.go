@@ -20,9 +20,9 @@ const (
 	maxPending = 16 << 20
 )
 
-// Channel is a replica's view of one channel: where it stands, its recent events, and the feeds that want them.
+// channel is a replica's view of one channel: where it stands, its recent events, and the feeds that want them.
 // All of its methods are safe for concurrent use.
-type Channel struct {
+type channel struct {
 	name string
 	rule kind.Rule
 
@@ -65,8 +65,8 @@ const (
 	live                    // nothing is missing
 )
 
-func newChannel(name string, rule kind.Rule) *Channel {
-	return &Channel{name: name, rule: rule, becameLive: make(chan struct{})}
+func newChannel(name string, rule kind.Rule) *channel {
+	return &channel{name: name, rule: rule, becameLive: make(chan struct{})}
 }
 
 // feedRef is a feed that wants a channel's events, and the feed's index of the channel.
@@ -85,7 +85,7 @@ const (
 )
 
 // judge decides on an announced event; c.mu is held.
-func (c *Channel) judge(e store.Event) verdict {
+func (c *channel) judge(e store.Event) verdict {
 	tip := c.history.Tip.Position
 	switch {
 	case e.Position.Offset == tip.Offset+1 && e.Prev == tip.Nonce:
@@ -98,7 +98,7 @@ func (c *Channel) judge(e store.Event) verdict {
 }
 
 // announced takes an announcement. It reports whether the channel must be synchronised because of it.
-func (c *Channel) announced(e store.Event) (stale bool) {
+func (c *channel) announced(e store.Event) (stale bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.state != live {
@@ -117,7 +117,7 @@ func (c *Channel) announced(e store.Event) (stale bool) {
 }
 
 // addPending keeps an event until the channel is live; c.mu is held.
-func (c *Channel) addPending(e store.Event) {
+func (c *channel) addPending(e store.Event) {
 	if c.pendingBytes += len(e.Data) + overhead; c.pendingBytes > maxPending {
 		c.pendingLost = true
 		return
@@ -126,14 +126,14 @@ func (c *Channel) addPending(e store.Event) {
 }
 
 // setSubscribed notes that everything published from now on reaches the channel. It must be synchronised then.
-func (c *Channel) setSubscribed() {
+func (c *channel) setSubscribed() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.setState(subscribed)
 }
 
 // setLost notes that the connection to Redis is lost.
-func (c *Channel) setLost() {
+func (c *channel) setLost() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.setState(lost)
@@ -141,7 +141,7 @@ func (c *Channel) setLost() {
 }
 
 // setState changes the state and keeps becameLive in step; c.mu is held.
-func (c *Channel) setState(s state) {
+func (c *channel) setState(s state) {
 	if (s == live) != (c.state == live) {
 		if s == live {
 			close(c.becameLive)
@@ -158,7 +158,7 @@ func (c *Channel) setState(s state) {
 
 // endPeriod ends a period between two comparisons of quiet channels. It reports whether the channel is to be compared
 // now: it is live, and had no event in that period (or always is true).
-func (c *Channel) endPeriod(always bool) bool {
+func (c *channel) endPeriod(always bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	quiet := !c.busy
@@ -168,7 +168,7 @@ func (c *Channel) endPeriod(always bool) bool {
 
 // compare looks whether the channel stands where Redis does. If it does not, the channel must be synchronised, and
 // compare returns true. An event that has come since endPeriod may be younger than tip; then compare says nothing.
-func (c *Channel) compare(tip store.Tip) (stale bool) {
+func (c *channel) compare(tip store.Tip) (stale bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.state != live || c.busy || tip.Position == c.history.Tip.Position && tip.Base == c.history.Base {
@@ -179,7 +179,7 @@ func (c *Channel) compare(tip store.Tip) (stale bool) {
 }
 
 // deliver appends the next event to the memory and to all feeds; c.mu is held.
-func (c *Channel) deliver(e store.Event) {
+func (c *channel) deliver(e store.Event) {
 	c.busy = true
 	c.history.Events = append(c.history.Events, e)
 	c.history.Tip.Position, c.history.Tip.Final = e.Position, e.Final
@@ -189,7 +189,7 @@ func (c *Channel) deliver(e store.Event) {
 }
 
 // toFeeds appends an event to the trail and to all feeds; c.mu is held.
-func (c *Channel) toFeeds(e store.Event) {
+func (c *channel) toFeeds(e store.Event) {
 	c.trail.add(e.Position)
 	for _, r := range c.feeds {
 		r.feed.append(r.index, e)
@@ -197,7 +197,7 @@ func (c *Channel) toFeeds(e store.Event) {
 }
 
 // detach ends the delivery to a feed.
-func (c *Channel) detach(f *Feed) {
+func (c *channel) detach(f *Feed) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.feeds = slices.DeleteFunc(c.feeds, func(r feedRef) bool { return r.feed == f })
@@ -208,7 +208,7 @@ func (c *Channel) detach(f *Feed) {
 
 // trim bounds the memory; c.mu is held. Slices of c.history.Events that were handed out stay as they are, because
 // nothing is ever written over.
-func (c *Channel) trim() {
+func (c *channel) trim() {
 	events := c.history.Events
 	dropped := 0
 	if len(events) > c.rule.Capacity {
@@ -227,7 +227,7 @@ func (c *Channel) trim() {
 }
 
 // lingers returns how long the channel stays subscribed after its last stream.
-func (c *Channel) lingers() time.Duration {
+func (c *channel) lingers() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.history.Tip.Position.Offset == 0 {

@@ -30,7 +30,7 @@ const (
 
 // replay returns what a stream gets before it goes live, and the position before the first of these events; c.mu is held.
 // If something is missing for that, it must be provided, and replay called again.
-func (c *Channel) replay(s resumePoint) (p part, missing need) {
+func (c *channel) replay(s resumePoint) (p part, missing need) {
 	p.tip, p.epoch = c.history.Tip, c.epoch
 	switch {
 	case !s.resume:
@@ -64,7 +64,7 @@ func (c *Channel) replay(s resumePoint) (p part, missing need) {
 
 // load reads the whole history into memory. However many streams ask at once, it is read once. It reports whether what
 // was read does not lead to where the channel stands: then the channel must be synchronised first.
-func (c *Channel) load(read func() (store.History, error)) (stale bool, err error) {
+func (c *channel) load(read func() (store.History, error)) (stale bool, err error) {
 	c.loading.Lock()
 	defer c.loading.Unlock()
 	c.mu.Lock()
@@ -101,7 +101,7 @@ func (c *Channel) load(read func() (store.History, error)) (stale bool, err erro
 var errUnused = errors.New("nobody waits any more")
 
 // waitLive returns nil as soon as the channel is live, and an error if ctx ends or gone is closed before.
-func (c *Channel) waitLive(ctx context.Context, gone <-chan struct{}) error {
+func (c *channel) waitLive(ctx context.Context, gone <-chan struct{}) error {
 	c.mu.Lock()
 	becameLive := c.becameLive
 	c.mu.Unlock()

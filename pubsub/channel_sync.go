@@ -7,7 +7,7 @@ import (
 )
 
 // staleEpoch returns the epoch to give to synchronise. stale is false if there is nothing to synchronise.
-func (c *Channel) staleEpoch() (epoch int, stale bool) {
+func (c *channel) staleEpoch() (epoch int, stale bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.epoch, c.state == subscribed
@@ -20,7 +20,7 @@ func (c *Channel) staleEpoch() (epoch int, stale bool) {
 // tip and what read returns must be younger than epoch (see staleEpoch): an older one could say that nothing was missed
 // although something was. And what was announced before they were read must have arrived: the list may have been trimmed
 // of events that are on their way to this replica, and these are not lost.
-func (c *Channel) synchronise(epoch int, tip store.Tip, read func() (store.History, error)) (again bool, err error) {
+func (c *channel) synchronise(epoch int, tip store.Tip, read func() (store.History, error)) (again bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.state != subscribed || c.epoch != epoch {
@@ -46,7 +46,7 @@ func (c *Channel) synchronise(epoch int, tip store.Tip, read func() (store.Histo
 
 // synchroniseFully delivers what leads to the history that read returns. It reports whether that is out of date. c.mu is
 // held, but not while read is called.
-func (c *Channel) synchroniseFully(epoch int, read func() (store.History, error)) (again bool, err error) {
+func (c *channel) synchroniseFully(epoch int, read func() (store.History, error)) (again bool, err error) {
 	begun, before := c.begun, len(c.pending)
 	c.mu.Unlock()
 	theirs, err := read()
@@ -71,7 +71,7 @@ func (c *Channel) synchroniseFully(epoch int, read func() (store.History, error)
 }
 
 // reaches reports whether the channel, with what was announced meanwhile, stands where Redis did; c.mu is held.
-func (c *Channel) reaches(tip store.Tip) bool {
+func (c *channel) reaches(tip store.Tip) bool {
 	ours := c.history.Tip.Position
 	if tip.Base != c.history.Base || ours.Offset > tip.Position.Offset {
 		return false // Redis was emptied, or came back older
@@ -81,7 +81,7 @@ func (c *Channel) reaches(tip store.Tip) bool {
 
 // forgetUnknown drops, of the first n pending events, those that lead nowhere. They were announced before Redis was
 // read, so what it still has of them is known by now. The others are of a branch that is lost. c.mu is held.
-func (c *Channel) forgetUnknown(n int) {
+func (c *channel) forgetUnknown(n int) {
 	kept := make([]store.Event, 0, len(c.pending))
 	for i, e := range c.pending {
 		if i < n && c.judge(e) == repair {
@@ -95,7 +95,7 @@ func (c *Channel) forgetUnknown(n int) {
 
 // deliverPending delivers pending events as far as they follow the last one. It reports whether none is left; c.mu is
 // held.
-func (c *Channel) deliverPending() bool {
+func (c *channel) deliverPending() bool {
 	for len(c.pending) > 0 {
 		e := c.pending[0]
 		switch c.judge(e) {
@@ -112,7 +112,7 @@ func (c *Channel) deliverPending() bool {
 }
 
 // begin sets the channel to where it stands in Redis, the first time; c.mu is held.
-func (c *Channel) begin(h store.History) {
+func (c *channel) begin(h store.History) {
 	c.begun, c.history, c.whole = true, h, c.rule.Latest
 	c.trail.add(h.Tip.Position)
 	for _, e := range h.Events {
@@ -121,7 +121,7 @@ func (c *Channel) begin(h store.History) {
 }
 
 // catchUp delivers what leads to theirs, which Redis has stored; c.mu is held.
-func (c *Channel) catchUp(theirs store.History) {
+func (c *channel) catchUp(theirs store.History) {
 	before := c.history.Tip.Position
 	events, gap := catchUp(c.history, &c.trail, theirs, c.rule)
 	if common := c.trail.last(); gap == "" && common != before {

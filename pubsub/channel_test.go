@@ -8,14 +8,14 @@ import (
 )
 
 // subscribedChannel returns a channel that was just subscribed.
-func subscribedChannel() *Channel {
+func subscribedChannel() *channel {
 	c := newChannel("orders", kind.Rule{Capacity: 100})
 	c.setSubscribed()
 	return c
 }
 
 // bring synchronises a channel with what Redis has, as often as it wants, and fails if it never goes live.
-func bring(t *testing.T, c *Channel, theirs store.History) {
+func bring(t *testing.T, c *channel, theirs store.History) {
 	t.Helper()
 	for range 10 {
 		epoch, stale := c.staleEpoch()

@@ -28,7 +28,7 @@
 // A [Broker] has the channels that the replica follows and the feeds that its streams share. Its files are its parts: the
 // registry makes and removes channels and feeds, the synchronising part compares channels with Redis.
 //
-// A [Channel] is in one of three states:
+// A channel is in one of three states:
 //
 //	lost          events may pass without reaching this replica
 //	subscribed    events reach it, and wait, since those that passed before must be read from Redis first

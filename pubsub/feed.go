@@ -58,7 +58,7 @@ type chunk struct {
 // A Feed is safe for concurrent use. It keeps the newest limit bytes (fewer, if all feeds together are very large), for
 // at most keepFor; older ones are gone, and a stream still behind them gets ErrTooSlow.
 type Feed struct {
-	channels []*Channel
+	channels []*channel
 	names    []string // of channels, sorted
 	types    []string // sorted; empty: all
 	encoder  Encoder

@@ -22,17 +22,17 @@ const (
 )
 
 // channel returns the channel of a name, or nil.
-func (b *Broker) channel(name string) *Channel {
+func (b *Broker) channel(name string) *channel {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.channels[name]
 }
 
 // allChannels returns the channels that the replica follows.
-func (b *Broker) allChannels() []*Channel {
+func (b *Broker) allChannels() []*channel {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	all := make([]*Channel, 0, len(b.channels))
+	all := make([]*channel, 0, len(b.channels))
 	for _, c := range b.channels {
 		all = append(all, c)
 	}
@@ -40,7 +40,7 @@ func (b *Broker) allChannels() []*Channel {
 }
 
 // newChannel makes a channel and subscribes to it; b.mu is held (or b is not shared yet).
-func (b *Broker) newChannel(name string) *Channel {
+func (b *Broker) newChannel(name string) *channel {
 	c := newChannel(name, b.store.Rule(name))
 	b.channels[name] = c
 	b.listener.Want(listen.Subscription{Channel: name, Live: true, Raw: !kind.Of(name).ByPattern()})
@@ -94,7 +94,7 @@ func (b *Broker) attach(f *Feed) {
 			}
 		}
 		lock(f.channels)
-		if all(f.channels, func(c *Channel) bool { return c.state == live }) {
+		if all(f.channels, func(c *channel) bool { return c.state == live }) {
 			break
 		}
 		unlock(f.channels)

@@ -43,7 +43,7 @@ func (f *Feed) finished(parts []part, r Request, id store.EventID) bool {
 }
 
 // replay collects the parts; the channels are locked. short is the channel that something is missing of.
-func (f *Feed) replay(starts []resumePoint) (parts []part, short *Channel, missing need) {
+func (f *Feed) replay(starts []resumePoint) (parts []part, short *channel, missing need) {
 	parts = make([]part, len(starts))
 	for i, c := range f.channels {
 		if c.state != live {

@@ -170,7 +170,7 @@ func (s *Stream) open(ctx context.Context, r Request) error {
 
 // advance makes rest of what comes after past.starts, and moves these to where it leads. It returns what there was, or
 // the channel that something is missing of.
-func (s *Stream) advance() (parts []part, short *Channel, missing need) {
+func (s *Stream) advance() (parts []part, short *channel, missing need) {
 	f, starts := s.feed, s.past.starts
 	lock(f.channels)
 	parts, short, missing = f.replay(starts)
@@ -195,7 +195,7 @@ func (s *Stream) advance() (parts []part, short *Channel, missing need) {
 }
 
 // provide gets what is missing of a channel.
-func (b *Broker) provide(ctx context.Context, c *Channel, missing need) error {
+func (b *Broker) provide(ctx context.Context, c *channel, missing need) error {
 	switch missing {
 	case needLive:
 		if err := c.waitLive(ctx, nil); err != nil {
@@ -215,7 +215,7 @@ func (b *Broker) provide(ctx context.Context, c *Channel, missing need) error {
 
 // verify has a channel synchronised with Redis. Made-up ids must not keep it busy: it does so only so often, and
 // otherwise waits a little, as somebody else's question may answer ours.
-func (b *Broker) verify(ctx context.Context, c *Channel) error {
+func (b *Broker) verify(ctx context.Context, c *channel) error {
 	c.mu.Lock()
 	soon := time.Until(c.verifiedAt.Add(verifyEvery))
 	if soon <= 0 {
@@ -245,19 +245,19 @@ func sleep(ctx context.Context, d time.Duration) error {
 }
 
 // lock takes the locks of channels, which are in the order of their names.
-func lock(channels []*Channel) {
+func lock(channels []*channel) {
 	for _, c := range channels {
 		c.mu.Lock()
 	}
 }
 
-func unlock(channels []*Channel) {
+func unlock(channels []*channel) {
 	for _, c := range channels {
 		c.mu.Unlock()
 	}
 }
 
 // all reports whether ok is true for every channel.
-func all(channels []*Channel, ok func(*Channel) bool) bool {
-	return !slices.ContainsFunc(channels, func(c *Channel) bool { return !ok(c) })
+func all(channels []*channel, ok func(*channel) bool) bool {
+	return !slices.ContainsFunc(channels, func(c *channel) bool { return !ok(c) })
 }

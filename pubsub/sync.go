@@ -22,7 +22,7 @@ const (
 )
 
 // queue has a channel synchronised. It does not wait.
-func (b *Broker) synchroniseLater(c *Channel) {
+func (b *Broker) synchroniseLater(c *channel) {
 	b.staleMu.Lock()
 	b.stale = append(b.stale, c)
 	b.staleMu.Unlock()
@@ -33,12 +33,12 @@ func (b *Broker) synchroniseLater(c *Channel) {
 }
 
 // takeStale returns the channels that are queued, each once, in the order of their names.
-func (b *Broker) takeStale() []*Channel {
+func (b *Broker) takeStale() []*channel {
 	b.staleMu.Lock()
 	stale := b.stale
 	b.stale = nil
 	b.staleMu.Unlock()
-	slices.SortFunc(stale, func(x, y *Channel) int { return cmp.Compare(x.name, y.name) })
+	slices.SortFunc(stale, func(x, y *channel) int { return cmp.Compare(x.name, y.name) })
 	return slices.Compact(stale)
 }
 
@@ -46,7 +46,7 @@ func (b *Broker) takeStale() []*Channel {
 // not answer is tried again later; the others do not wait for it.
 func (b *Broker) synchronise(ctx context.Context) {
 	retry := syncRetryAtLeast
-	var failed []*Channel // until the timer fires
+	var failed []*channel // until the timer fires
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -80,7 +80,7 @@ func (b *Broker) synchronise(ctx context.Context) {
 }
 
 // synchroniseBatch synchronises channels. It returns those for which Redis did not answer.
-func (b *Broker) synchroniseBatch(ctx context.Context, batch []*Channel) (failed []*Channel) {
+func (b *Broker) synchroniseBatch(ctx context.Context, batch []*channel) (failed []*channel) {
 	logged := false
 	for part := range slices.Chunk(batch, tipsAtOnce) {
 		more, err := b.synchronisePart(ctx, part)
@@ -96,7 +96,7 @@ func (b *Broker) synchroniseBatch(ctx context.Context, batch []*Channel) (failed
 // synchronisePart is synchroniseBatch for as many channels as fit in one pipeline. It reads all of their tips at once,
 // and then, side by side, the histories of those that are not there. err is the error of the first channel that failed;
 // it is nil if all of them failed because the connection was lost, which the listener has logged.
-func (b *Broker) synchronisePart(ctx context.Context, part []*Channel) (failed []*Channel, err error) {
+func (b *Broker) synchronisePart(ctx context.Context, part []*channel) (failed []*channel, err error) {
 	epochs := make([]int, len(part))
 	for i, c := range part {
 		epochs[i], _ = c.staleEpoch()
@@ -132,7 +132,7 @@ func (b *Broker) synchronisePart(ctx context.Context, part []*Channel) (failed [
 }
 
 // synchroniseOne brings a channel up to its tip in Redis, which was read in an epoch of the channel.
-func (b *Broker) synchroniseOne(ctx context.Context, c *Channel, epoch int, tip store.Tip) error {
+func (b *Broker) synchroniseOne(ctx context.Context, c *channel, epoch int, tip store.Tip) error {
 	if _, stale := c.staleEpoch(); !stale {
 		return nil
 	}
@@ -151,7 +151,7 @@ func (b *Broker) synchroniseOne(ctx context.Context, c *Channel, epoch int, tip 
 }
 
 // tips reads where channels stand in Redis. touch also keeps their positions from expiring there.
-func (b *Broker) tips(ctx context.Context, channels []*Channel, touch bool) ([]store.Tip, []error) {
+func (b *Broker) tips(ctx context.Context, channels []*channel, touch bool) ([]store.Tip, []error) {
 	names := make([]string, len(channels))
 	for i, c := range channels {
 		names[i] = c.name
@@ -175,7 +175,7 @@ func (b *Broker) compareQuiet(ctx context.Context, touch bool) {
 	if b.listener.Ready() != nil {
 		return // the next session synchronises all channels anyway
 	}
-	var quiet []*Channel
+	var quiet []*channel
 	for _, c := range b.allChannels() {
 		if c.endPeriod(touch) {
 			quiet = append(quiet, c)

@@ -149,7 +149,7 @@ func nameOfID(id []byte) string {
 // channelScript is the system of the channel's transcripts: a Redis, a channel, and a client that is connected to it.
 type channelScript struct {
 	*fakeRedis
-	channel *Channel
+	channel *channel
 	client  *told
 
 	epoch   int // of the newest reading
@@ -160,7 +160,7 @@ type channelScript struct {
 func newChannelScript(rule kind.Rule) *channelScript {
 	s := &channelScript{fakeRedis: newFakeRedis(), channel: newChannel("orders", rule), client: &told{}}
 	f := &Feed{
-		channels: []*Channel{s.channel}, names: []string{"orders"}, encoder: s.client, limit: 1 << 30,
+		channels: []*channel{s.channel}, names: []string{"orders"}, encoder: s.client, limit: 1 << 30,
 		at: make([]store.Position, 1),
 	}
 	s.channel.feeds = []feedRef{{f, 0}}
