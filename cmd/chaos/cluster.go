@@ -95,11 +95,11 @@ func startCluster(ctx context.Context, c *cluster, n int) error {
 	}
 	c.admin, c.raw = newRedis(c.redis.Addr), newRedis(c.redis.Addr)
 	for range n {
-		if _, err := c.addReplica(ctx); err != nil {
+		if _, err := c.addReplica(); err != nil {
 			return err
 		}
 	}
-	if err := c.allReady(ctx, startLimit); err != nil {
+	if err := c.allReady(ctx); err != nil {
 		return err
 	}
 	if c.plan.nginx {
@@ -128,7 +128,7 @@ func (c *cluster) close() {
 
 // addReplica adds a replica to the cluster and starts it on an address of its own. It does not wait until the replica
 // is ready.
-func (c *cluster) addReplica(ctx context.Context) (*replica, error) {
+func (c *cluster) addReplica() (*replica, error) {
 	addr, err := rig.FreeAddress()
 	if err != nil {
 		return nil, err
@@ -176,15 +176,15 @@ const historySize = 100_000
 // drainTime is how long a replica takes to end its streams when it drains.
 const drainTime = 2 * time.Second
 
-// ready waits until a replica says that it is ready.
-func (c *cluster) ready(ctx context.Context, r *replica, limit time.Duration) error {
-	return rig.AwaitReady(ctx, r.process, r.url(), limit)
+// ready waits up to startLimit until a replica says that it is ready.
+func (c *cluster) ready(ctx context.Context, r *replica) error {
+	return rig.AwaitReady(ctx, r.process, r.url(), startLimit)
 }
 
-// allReady waits until each replica is ready.
-func (c *cluster) allReady(ctx context.Context, limit time.Duration) error {
+// allReady waits until each replica is ready, each for up to startLimit.
+func (c *cluster) allReady(ctx context.Context) error {
 	for _, r := range c.members() {
-		if err := c.ready(ctx, r, limit); err != nil {
+		if err := c.ready(ctx, r); err != nil {
 			return err
 		}
 	}

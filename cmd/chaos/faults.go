@@ -57,7 +57,7 @@ func (r *run) startAgain(ctx context.Context, rep *replica) {
 		r.blame("restart %s: %v", rep.name, err)
 		return
 	}
-	if err := r.ready(ctx, rep, startLimit); err != nil && ctx.Err() == nil {
+	if err := r.ready(ctx, rep); err != nil && ctx.Err() == nil {
 		r.blame("not ready again: %v", err)
 	}
 }

@@ -150,7 +150,8 @@ func (w *witness) add(channel string, list []stored, whole bool) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	known := w.logs[channel]
-	if len(known) > 0 {
+	switch {
+	case len(known) > 0:
 		at := slices.IndexFunc(list, func(e stored) bool { return e.ID == known[len(known)-1].ID })
 		if at < 0 && !whole {
 			return false
@@ -159,9 +160,9 @@ func (w *witness) add(channel string, list []stored, whole bool) bool {
 			w.err = fmt.Errorf("the witness was too slow for channel %s: use a lower -rate", channel)
 		}
 		list = list[at+1:]
-	} else if !whole && len(list) == witnessGlance {
+	case !whole && len(list) == witnessGlance:
 		return false
-	} else if len(list) == w.trim {
+	case len(list) == w.trim:
 		w.err = fmt.Errorf("the witness came too late for channel %s", channel)
 	}
 	w.logs[channel] = append(known, list...)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // checkStore applies the rules for the store to one channel.
@@ -61,15 +62,16 @@ func (j *judgement) checkToken(l *channelLog, token string) {
 
 // describe names the publishes of one token for a reader who wants to find them again.
 func describe(publishes []*publish) string {
-	out := publishes[0].Token
+	var out strings.Builder
+	out.WriteString(publishes[0].Token)
 	for _, p := range publishes {
 		if p.Raw {
-			out += fmt.Sprintf(" [PUBLISH %v-%v receivers %d]", p.First, p.Answered, p.Receivers)
+			fmt.Fprintf(&out, " [PUBLISH %v-%v receivers %d]", p.First, p.Answered, p.Receivers)
 		} else {
-			out += fmt.Sprintf(" [POST %v-%v id %s]", p.First, p.Answered, p.ID)
+			fmt.Fprintf(&out, " [POST %v-%v id %s]", p.First, p.Answered, p.ID)
 		}
 	}
-	return out
+	return out.String()
 }
 
 // ids returns the ids of the events at the given indexes.

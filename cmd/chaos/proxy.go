@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -109,7 +110,7 @@ func (p *proxy) pump(l *link, to, from net.Conn) {
 		}
 		if err != nil {
 			p.hold() // a broken network does not deliver the end either
-			if tcp, ok := to.(*net.TCPConn); ok && err == io.EOF {
+			if tcp, ok := to.(*net.TCPConn); ok && errors.Is(err, io.EOF) {
 				_ = tcp.CloseWrite()
 			} else {
 				l.close()

@@ -54,7 +54,7 @@ func say(t *testing.T, c net.Conn, line string) {
 	}
 }
 
-func hear(t *testing.T, c net.Conn, r *bufio.Reader, limit time.Duration) (string, error) {
+func hear(c net.Conn, r *bufio.Reader, limit time.Duration) (string, error) {
 	_ = c.SetReadDeadline(time.Now().Add(limit))
 	return r.ReadString('\n')
 }
@@ -63,13 +63,13 @@ func TestFrozenBytesMoveOn(t *testing.T) {
 	p, c, r := throughProxy(t)
 	p.set(freeze)
 	say(t, c, "a\n")
-	if got, err := hear(t, c, r, 50*time.Millisecond); err == nil {
+	if got, err := hear(c, r, 50*time.Millisecond); err == nil {
 		t.Fatalf("%q got through a frozen network", got)
 	}
 	p.set(pass)
 	say(t, c, "b\n")
 	for _, want := range []string{"a\n", "b\n"} {
-		if got, err := hear(t, c, r, 5*time.Second); got != want {
+		if got, err := hear(c, r, 5*time.Second); got != want {
 			t.Fatalf("got %q %v, want %q", got, err, want)
 		}
 	}
@@ -79,7 +79,7 @@ func TestAConnectionThatLostBytesStaysDeadInSilence(t *testing.T) {
 	p, c, r := throughProxy(t)
 	p.set(swallow)
 	say(t, c, "a\n")
-	if got, err := hear(t, c, r, 50*time.Millisecond); err == nil {
+	if got, err := hear(c, r, 50*time.Millisecond); err == nil {
 		t.Fatalf("%q got through a black hole", got)
 	}
 	err := rig.Until(t.Context(), 5*time.Second, func(context.Context) error {
@@ -98,7 +98,7 @@ func TestAConnectionThatLostBytesStaysDeadInSilence(t *testing.T) {
 	p.set(pass)
 	say(t, c, "b\n")
 	var timeout net.Error
-	if got, err := hear(t, c, r, 50*time.Millisecond); !errors.As(err, &timeout) || !timeout.Timeout() {
+	if got, err := hear(c, r, 50*time.Millisecond); !errors.As(err, &timeout) || !timeout.Timeout() {
 		t.Fatalf("got %q %v, want a connection that is open and silent", got, err)
 	}
 	again, err := net.Dial("tcp", p.addr())
@@ -107,7 +107,7 @@ func TestAConnectionThatLostBytesStaysDeadInSilence(t *testing.T) {
 	}
 	defer again.Close()
 	say(t, again, "c\n")
-	if got, err := hear(t, again, bufio.NewReader(again), 5*time.Second); got != "c\n" {
+	if got, err := hear(again, bufio.NewReader(again), 5*time.Second); got != "c\n" {
 		t.Fatalf("a new connection got %q %v", got, err)
 	}
 }
@@ -115,19 +115,19 @@ func TestAConnectionThatLostBytesStaysDeadInSilence(t *testing.T) {
 func TestAConnectionThatLostNothingOutlivesABlackHole(t *testing.T) {
 	p, c, r := throughProxy(t)
 	say(t, c, "a\n")
-	if got, err := hear(t, c, r, 5*time.Second); got != "a\n" {
+	if got, err := hear(c, r, 5*time.Second); got != "a\n" {
 		t.Fatal(got, err)
 	}
 	p.set(swallow)
 	p.set(pass)
 	say(t, c, "b\n")
-	if got, err := hear(t, c, r, 5*time.Second); got != "b\n" {
+	if got, err := hear(c, r, 5*time.Second); got != "b\n" {
 		t.Fatal(got, err)
 	}
 	if p.cut() != 1 {
 		t.Error("the proxy does not know its connection")
 	}
-	if _, err := hear(t, c, r, 5*time.Second); err == nil {
+	if _, err := hear(c, r, 5*time.Second); err == nil {
 		t.Error("the connection survived being cut")
 	}
 }

@@ -173,7 +173,7 @@ func (r *run) load(ctx context.Context) (*witness, error) {
 		return nil, err
 	}
 	r.wait(ctx, time.Hour) // to the end of the load
-	if err := r.allReady(ctx, startLimit); err != nil {
+	if err := r.allReady(ctx); err != nil {
 		r.blame("not ready after the faults were over: %v", err)
 	}
 	stopWriting()

@@ -42,7 +42,7 @@ func redisRestart(ctx context.Context, r *run) error {
 		if err := r.restartRedis(ctx, i%2 == 0, r.between(0, r.loadTime()/10), nil); err != nil {
 			return err
 		}
-		if err := r.allReady(ctx, startLimit); err != nil {
+		if err := r.allReady(ctx); err != nil {
 			r.blame("not ready after Redis was back: %v", err)
 		}
 	}
@@ -59,7 +59,7 @@ func redisEverySec(ctx context.Context, r *run) error {
 		if err != nil {
 			return err
 		}
-		if err := r.allReady(ctx, startLimit); err != nil {
+		if err := r.allReady(ctx); err != nil {
 			r.blame("not ready after Redis was back: %v", err)
 		}
 	}
@@ -87,7 +87,7 @@ func redisRestore(ctx context.Context, r *run) error {
 		if err := r.sometimesWhilePaused(func() error { return r.restore(ctx, since) }); err != nil {
 			return err
 		}
-		if err := r.allReady(ctx, startLimit); err != nil {
+		if err := r.allReady(ctx); err != nil {
 			r.blame("not ready after Redis was back: %v", err)
 		}
 		if r.wait(ctx, r.between(0, r.loadTime()/10)) {
@@ -122,7 +122,7 @@ func redisFreeze(ctx context.Context, r *run) error {
 	for r.wait(ctx, r.loadTime()/6) {
 		longest := min(8*time.Second, r.loadTime()/4)
 		r.freezeRedis(ctx, r.between(longest/2, longest))
-		if err := r.allReady(ctx, startLimit); err != nil {
+		if err := r.allReady(ctx); err != nil {
 			r.blame("not ready after Redis went on: %v", err)
 		}
 	}
@@ -170,7 +170,7 @@ func blackHole(ctx context.Context, r *run) error {
 		case 4:
 			r.breakNetwork(ctx, rep, lag, d, false)
 		}
-		if err := r.ready(ctx, rep, startLimit); err != nil {
+		if err := r.ready(ctx, rep); err != nil {
 			r.blame("not ready after the network was back: %v", err)
 		}
 	}
@@ -205,11 +205,11 @@ func nginxReload(ctx context.Context, r *run) error {
 func replicaJoin(ctx context.Context, r *run) error {
 	for i := 0; r.wait(ctx, r.between(r.loadTime()/20, r.loadTime()/10)); i++ {
 		at := r.now()
-		rep, err := r.addReplica(ctx)
+		rep, err := r.addReplica()
 		if err != nil {
 			return err
 		}
-		if err := r.ready(ctx, rep, startLimit); err != nil {
+		if err := r.ready(ctx, rep); err != nil {
 			r.blame("a new replica: %v", err)
 		}
 		r.retarget()
