@@ -75,7 +75,11 @@ func (l *clientLoop) serve(c *client, events uint32) {
 		}
 		return
 	}
-	for l.read(c) == len(l.buffer) || ended && c.fd >= 0 {
+	for {
+		full := l.read(c) == len(l.buffer)
+		if !full && (!ended || c.fd < 0) {
+			return
+		}
 	}
 }
 
@@ -113,7 +117,8 @@ func (l *clientLoop) read(c *client) int {
 // call: the call never waits, and there is nothing else to run.
 func read(fd int, b []byte) (int, error) {
 	for {
-		n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
+		n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd),
+			uintptr(unsafe.Pointer(&b[0])), uintptr(len(b))) //nolint:gosec // the kernel fills at most len(b) bytes and keeps no pointer
 		switch errno {
 		case 0:
 			return int(n), nil
@@ -134,7 +139,8 @@ func (l *clientLoop) request(c *client) error {
 	if failed != 0 {
 		return unix.Errno(failed)
 	}
-	text := append(l.buffer[:0], "GET "...)
+	text := l.buffer[:0]
+	text = append(text, "GET "...)
 	text = append(text, l.opening.Path...)
 	if channel := channelOf(l.opening, c.number); channel != sharedChannel {
 		text = strconv.AppendInt(text, int64(channel), 10)

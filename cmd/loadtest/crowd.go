@@ -130,10 +130,10 @@ func (c *crowd) pids() []int {
 	return pids
 }
 
-// tell sends each member the order that make returns for it.
-func (c *crowd) tell(make func(i int, m *member) order) error {
+// tell sends each member the order that orderFor returns for it.
+func (c *crowd) tell(orderFor func(i int, m *member) order) error {
 	for i, m := range c.members {
-		text, err := json.Marshal(make(i, m))
+		text, err := json.Marshal(orderFor(i, m))
 		if err != nil {
 			return err
 		}

@@ -39,7 +39,7 @@ func (f *faults) add(g faults) {
 	f.Refused += g.Refused
 }
 
-func (f faults) none() bool { return f == faults{} }
+func (f *faults) none() bool { return *f == faults{} }
 
 // receive records that a client received event n. cursor is the place in order of the event that it should receive
 // next; the new cursor is returned.

@@ -134,7 +134,7 @@ func post(addr string, jobs <-chan job, times *hdrhistogram.Histogram, size int)
 			if conn, err = net.DialTimeout("tcp", addr, postLimit); err != nil {
 				return fmt.Errorf("POST: %w", err)
 			}
-			defer conn.Close() //nolint:gocritic // in a loop, but for one connection only
+			defer conn.Close() // in a loop, but for one connection only
 			answers = bufio.NewReader(conn)
 		}
 		if err := conn.SetDeadline(time.Now().Add(postLimit)); err != nil {

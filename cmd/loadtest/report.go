@@ -53,7 +53,8 @@ func machine() string {
 	var info unix.Sysinfo_t
 	memory := ""
 	if unix.Sysinfo(&info) == nil {
-		memory = fmt.Sprintf(", %d GiB", (uint64(info.Totalram)*uint64(info.Unit)+1<<29)>>30)
+		total := uint64(info.Totalram) //nolint:unconvert // 32 bits on some processors
+		memory = fmt.Sprintf(", %d GiB", (total*uint64(info.Unit)+1<<29)>>30)
 	}
 	var name unix.Utsname
 	kernel := ""

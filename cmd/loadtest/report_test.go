@@ -79,7 +79,7 @@ func TestTargetsAreReachedMissedOrNotJudged(t *testing.T) {
 	if got := judged(idleMode(), small); len(got) != 2 || !strings.HasPrefix(got[0], unjudged) {
 		t.Errorf("a small run: %q", got)
 	}
-	failing := append(good, trial{Mode: "idle", Server: gatewayServer, Turn: 2, Error: "it broke"})
+	failing := append(slices.Clone(good), trial{Mode: "idle", Server: gatewayServer, Turn: 2, Error: "it broke"})
 	if got := judged(idleMode(), failing); !slices.Equal(got, []string{notShown, notShown}) {
 		t.Errorf("a run in which a trial failed: %q", got)
 	}

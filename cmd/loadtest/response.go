@@ -126,12 +126,11 @@ func (r *response) feed(b []byte, out sink) error {
 // line returns the next line without its end. If its end has not come, whole is false, and the bytes are kept for the
 // next call.
 func (r *response) line(b []byte) (line, rest []byte, whole bool) {
-	i := bytes.IndexByte(b, '\n')
-	if i < 0 {
+	line, rest, whole = bytes.Cut(b, []byte{'\n'})
+	if !whole {
 		r.carry = append(r.carry, b...)
 		return nil, nil, false
 	}
-	line, rest = b[:i], b[i+1:]
 	if r.carry != nil {
 		line = append(r.carry, line...)
 		r.carry = nil

@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"slices"
 )
 
 // target is something that the gateway should reach, and whether it has.
@@ -40,7 +41,7 @@ func targets(modes []mode, rs results) []target {
 			switch {
 			case anyFailed(rs, m.name):
 				t.Verdict = notShown
-			case hasNaN(values): // not all servers were run
+			case slices.ContainsFunc(values, math.IsNaN): // not all servers were run
 				t.Verdict = unknown
 			case clients < least:
 				t.Verdict = fmt.Sprintf("%s (%s clients; the target is for %s)", unjudged, thousands(clients), thousands(least))
@@ -95,7 +96,8 @@ func judgeMode(
 			text += number(perChannel) + " (" + t.Label + "), "
 			values = append(values, perChannel)
 		}
-		add("15,000 clients resume: Redis commands grow with channels, not with clients (at most 1,000 per channel); no repeat, no hole",
+		add("15,000 clients resume: Redis commands grow with channels, not with clients (at most 1,000 per channel); "+
+			"no repeat, no hole",
 			clients, 15_000, ok,
 			fmt.Sprintf("%s%d events published to each among them", text, eventsAway+eventsDuring), values...)
 	case "scale":
@@ -125,15 +127,6 @@ func smallestAndLargest(kinds []trial) (small, large trial) {
 		}
 	}
 	return small, large
-}
-
-func hasNaN(values []float64) bool {
-	for _, v := range values {
-		if math.IsNaN(v) {
-			return true
-		}
-	}
-	return false
 }
 
 func anyFailed(rs results, mode string) bool {

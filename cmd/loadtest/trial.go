@@ -138,7 +138,7 @@ func (r *run) explain() error {
 	defer cancel()
 	v, err := r.crowd.audit(ctx, r.published)
 	if err != nil {
-		return nil //nolint:nilerr // the trial's own error is the one to show
+		return nil // the trial's own error is the one to show
 	}
 	r.faults = v.faults
 	return fmt.Errorf("the clients' faults: %+v %s", v.faults, v.why)
