@@ -69,5 +69,5 @@ func WriteJSON(path string, v any) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(path, append(text, '\n'), 0o644) //nolint:gosec // what was measured is no secret
+	return os.WriteFile(path, append(text, '\n'), 0o644) // what was measured is no secret
 }

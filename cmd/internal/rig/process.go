@@ -102,7 +102,7 @@ func (p *Process) Ended() error {
 			break
 		}
 	}
-	return fmt.Errorf("%s: %w: %v: %s", p.name, ErrEnded, p.err, why)
+	return fmt.Errorf("%s: %w: %v: %s", p.name, ErrEnded, p.cmd.ProcessState, why)
 }
 
 // Log returns what this process has written to its log so far. What earlier processes of the same name wrote is not

@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 		if err != nil {
 			panic(err)
 		}
-		fmt.Println(p.Pid())
+		fmt.Fprintln(os.Stdout, p.Pid())
 		select {}
 	}
 	os.Exit(m.Run())
@@ -74,8 +74,12 @@ func awaitEnd(t *testing.T, p *rig.Process) error {
 func awaitLog(t *testing.T, p *rig.Process, want string) {
 	t.Helper()
 	err := rig.Until(t.Context(), 10*time.Second, func(context.Context) error {
-		if text, err := p.Log(); err != nil || !strings.Contains(string(text), want) {
-			return fmt.Errorf("the log is %q, %v; want %q in it", text, err, want)
+		text, err := p.Log()
+		if err != nil {
+			return err
+		}
+		if !strings.Contains(string(text), want) {
+			return fmt.Errorf("the log is %q; want %q in it", text, want)
 		}
 		return nil
 	})
