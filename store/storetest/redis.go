@@ -135,9 +135,6 @@ func (p *Process) Signal(t testing.TB, sig os.Signal) {
 	}
 }
 
-// Dir is the process's data directory.
-func (p *Process) Dir() string { return p.dir }
-
 func answersPing(addr string) bool {
 	conn, err := net.DialTimeout("tcp", addr, time.Second)
 	if err != nil {
