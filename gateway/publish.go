@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 
 	"github.com/labstack/echo/v4"
 
@@ -89,8 +90,8 @@ func publishedEvent(e store.Event) published {
 // datas returns the data of events, newest first, because that is the order in which pages show them.
 func datas(events []store.Event) []json.RawMessage {
 	all := make([]json.RawMessage, 0, len(events))
-	for i := len(events) - 1; i >= 0; i-- {
-		all = append(all, events[i].Data)
+	for _, e := range slices.Backward(events) {
+		all = append(all, e.Data)
 	}
 	return all
 }

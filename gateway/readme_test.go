@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"log/slog"
+	"net/http"
 	"os"
 	"regexp"
 	"slices"
@@ -45,7 +46,7 @@ func TestTheREADMEsTableOfCallsIsTrue(t *testing.T) {
 	var routes []string
 	for _, r := range New(pubsub.NewBroker(rdb, s, pubsub.Config{}, log), s, Config{}, log).echo.Routes() {
 		asset := strings.HasPrefix(r.Path, "/console/") || r.Path == "/favicon.ico" // of the console's pages
-		if r.Method != "HEAD" && !asset {
+		if r.Method != http.MethodHead && !asset {
 			routes = append(routes, r.Method+" "+r.Path)
 		}
 	}

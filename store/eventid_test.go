@@ -139,7 +139,7 @@ func TestACutOffEventIDKnowsNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for n := range len(raw) {
+	for n := range raw {
 		cut := "m" + base64.RawURLEncoding.EncodeToString(raw[:n])
 		at, known := parseEventID(cut, channels)
 		for i := range channels {

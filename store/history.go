@@ -64,8 +64,8 @@ func (h History) Has(p Position) bool {
 func (h History) Extended(announced []Event) History {
 	var older []Event
 	floor := h.Floor()
-	for i := len(announced) - 1; i >= 0; i-- {
-		if e := announced[i]; e.Position == floor && floor.Offset > 0 {
+	for _, e := range slices.Backward(announced) {
+		if e.Position == floor && floor.Offset > 0 {
 			older = append(older, e)
 			floor = Position{Offset: floor.Offset - 1, Nonce: e.Prev}
 		}

@@ -1,6 +1,7 @@
 package kind_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -204,7 +205,7 @@ func FuzzDraftPayload(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if !json.Valid(d.Data) || !utf8.Valid(d.Data) || strings.ContainsAny(string(d.Data), "\r\n") {
+		if !json.Valid(d.Data) || !utf8.Valid(d.Data) || bytes.ContainsAny(d.Data, "\r\n") {
 			t.Errorf("%q on %q becomes %q: not one line of JSON", payload, channel, d.Data)
 		}
 		if len(d.Data) > 6*len(payload)+200 {
