@@ -34,7 +34,8 @@ func checkNames(environ []string, cfg *Config) error {
 
 // serviceLink matches the variables that Kubernetes (and docker --link) put into every container when a service is
 // called "gateway".
-var serviceLink = regexp.MustCompile(`^GATEWAY_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
+var serviceLink = regexp.MustCompile(
+	`^GATEWAY_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
 
 // isServiceLink reports whether a variable was set by Kubernetes or Docker. Of GATEWAY_PORT a URL tells that; with anything
 // else somebody means the setting GATEWAY_ADDR.

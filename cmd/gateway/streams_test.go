@@ -443,7 +443,7 @@ func TestEitherWriterGoesOnUntilAClientFarBehindIsLive(t *testing.T) {
 			publish(100)
 			first.close()
 			c := g.connect(t, "/api/sse/channels/orders?replay=300", "")
-			for i := 0; i < n; i++ {
+			for i := 0; i < n; i++ { //nolint:intrange // n grows in the loop
 				if e := c.next(); !strings.HasPrefix(e.Data, fmt.Sprintf(`"%d x`, i)) || len(e.Data) < len(filler) {
 					t.Fatalf("event %d is %.20s…, %d bytes", i, e.Data, len(e.Data))
 				}
