@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"errors"
 	"go/build"
 	"io/fs"
 	"os"
@@ -58,7 +59,7 @@ func TestEachRoomImportsOnlyWhatItMayKnow(t *testing.T) {
 		}
 		room := filepath.ToSlash(strings.TrimPrefix(strings.TrimPrefix(name, root), string(os.PathSeparator)))
 		p, err := build.ImportDir(name, 0)
-		if _, none := err.(*build.NoGoError); none {
+		if _, none := errors.AsType[*build.NoGoError](err); none {
 			return nil
 		}
 		if err != nil {
