@@ -49,7 +49,7 @@ type channel struct {
 
 	feeds []feedRef // guarded by mu
 
-	loading sync.Mutex // held while the whole history is read for streams: one reading at a time
+	loading chan struct{} // closed when the reading for streams that is under way ends; nil while there is none; guarded by mu
 
 	// The broker's, guarded by its mu.
 	users     int // feeds that exist, and one more if the channel is always followed

@@ -64,22 +64,35 @@ func (c *channel) replay(s resumePoint) (p part, missing need) {
 
 // load reads the whole history into memory. However many streams ask at once, it is read once. It reports whether what
 // was read does not lead to where the channel stands: then the channel must be synchronised first.
-func (c *channel) load(read func() (store.History, error)) (stale bool, err error) {
-	c.loading.Lock()
-	defer c.loading.Unlock()
+func (c *channel) load(ctx context.Context, read func() (store.History, error)) (stale bool, err error) {
 	c.mu.Lock()
-	whole := c.whole
-	c.loadedAt = time.Now() // from now on trim keeps the oldest events, so that what is read leads to them
-	c.mu.Unlock()
-	if whole {
+	defer c.mu.Unlock()
+	c.loadedAt = time.Now()            // from now on trim keeps the oldest events, so that what is read leads to them
+	for !c.whole && c.loading != nil { // somebody else reads
+		done := c.loading
+		c.mu.Unlock()
+		select {
+		case <-done:
+		case <-ctx.Done():
+		}
+		c.mu.Lock()
+		if ctx.Err() != nil {
+			return false, ctx.Err()
+		}
+	}
+	if c.whole {
 		return false, nil
 	}
+	done := make(chan struct{})
+	c.loading = done
+	c.mu.Unlock()
 	theirs, err := read()
+	c.mu.Lock()
+	c.loading = nil
+	close(done)
 	if err != nil {
 		return false, err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	floor := c.history.Floor()
 	var older []store.Event
 	switch {

@@ -1,6 +1,8 @@
 package pubsub
 
 import (
+	"context"
+	"errors"
 	"testing"
 
 	"sluice/store"
@@ -62,5 +64,32 @@ func TestAnnouncementsOfALostBranchDoNotKeepAChannelWaiting(t *testing.T) {
 	}
 	if len(c.pending) != 0 || c.pendingBytes != 0 {
 		t.Errorf("%d events (%d bytes) are still pending", len(c.pending), c.pendingBytes)
+	}
+}
+
+func TestAStreamThatWaitsForTheReadingOfAnotherOneGivesUpWhenItsClientLeaves(t *testing.T) {
+	c := newChannel("orders", kind.Rule{Capacity: 10})
+	begun, finish, first := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() {
+		_, err := c.load(t.Context(), func() (store.History, error) {
+			close(begun)
+			<-finish
+			return store.History{}, nil
+		})
+		first <- err
+	}()
+	<-begun
+	ctx, leave := context.WithCancel(t.Context())
+	leave()
+	_, err := c.load(ctx, func() (store.History, error) {
+		t.Error("the history is read twice")
+		return store.History{}, nil
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want the end of the client's context", err)
+	}
+	close(finish)
+	if err := <-first; err != nil {
+		t.Error(err)
 	}
 }

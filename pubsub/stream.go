@@ -202,7 +202,7 @@ func (b *Broker) provide(ctx context.Context, c *channel, missing need) error {
 			return fmt.Errorf("channel %q is being read: %w", c.name, err)
 		}
 	case needOlder:
-		stale, err := c.load(func() (store.History, error) { return b.history(ctx, c.name) })
+		stale, err := c.load(ctx, func() (store.History, error) { return b.history(ctx, c.name) })
 		if err != nil || !stale {
 			return err
 		}

@@ -231,7 +231,7 @@ func (s *channelScript) step(t *testing.T, command string, args []string) {
 		s.ask(command, args)
 		return
 	case "load":
-		stale, err := c.load(func() (store.History, error) { return s.history(), nil })
+		stale, err := c.load(t.Context(), func() (store.History, error) { return s.history(), nil })
 		switch {
 		case err != nil:
 			t.Fatal(err)

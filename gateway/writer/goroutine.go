@@ -21,20 +21,23 @@ type Conn interface {
 // pieceBytes is the most that is written under one deadline. A slow client that takes a piece in time goes on.
 const pieceBytes = 16 << 10
 
-// Carry writes a stream to a connection until it is over, and returns the reason. ctx ends when the client has left. When
-// drain is closed, the stream ends within drainTime. It does not call Done.
-func Carry(ctx context.Context, to Conn, st Stream, cfg Config, drain <-chan struct{}, drainTime time.Duration) error {
+// Carry writes a stream to a connection until it is over, and returns the reason. ctx ends when the client has left. After
+// drain has ended, the stream ends within drainTime. It does not call Done.
+func Carry(ctx context.Context, to Conn, st Stream, cfg Config, drain context.Context, drainTime time.Duration) error {
 	w := carrier{ctx: ctx, conn: to, stream: st, cfg: cfg.withDefaults()}
+	w.deadline = deadline{conn: to, stall: w.cfg.Stall}
+	defer w.deadline.watch(drain, drainTime)()
 	w.silence = time.NewTimer(w.cfg.Heartbeat)
 	defer w.silence.Stop()
 	ctx, cancel := context.WithCancel(ctx)
 	defer w.work.Wait()
 	defer cancel()
-	var end <-chan time.Time // set once drain is closed
+	draining := drain.Done()
+	var end <-chan time.Time // set once drain has ended
 	for {
-		select { // a stream that always has something due must see this too
-		case <-drain:
-			drain = nil
+		select { // without this look, a stream that always has something due would never notice that drain has ended
+		case <-draining:
+			draining = nil
 			end = time.After(drainDelay(drainTime))
 		case <-end:
 			return w.leave()
@@ -56,7 +59,7 @@ func Carry(ctx context.Context, to Conn, st Stream, cfg Config, drain <-chan str
 			}
 		case <-w.silence.C:
 			st.Source.Prepend(heartbeat)
-		case <-drain: // handled above
+		case <-draining: // handled above
 		case <-end:
 			return w.leave()
 		case <-w.ctx.Done():
@@ -74,6 +77,8 @@ type carrier struct {
 	silence *time.Timer // fires when a heartbeat is due
 	waiting chan error  // gets the end of the wait for the next part; nil: nothing waits
 	work    sync.WaitGroup
+
+	deadline deadline
 }
 
 // write writes what is due once. It reports whether more may be due right away.
@@ -123,14 +128,18 @@ func (w *carrier) send(b []byte) (sent int, err error) {
 // connection calls that: net, TLS and HTTP/2 have different errors for a deadline.
 func (w *carrier) sendPiece(b []byte) (n int, err error) {
 	began := time.Now()
-	if err := w.conn.SetWriteDeadline(began.Add(w.cfg.Stall)); err != nil {
+	if err := w.deadline.begin(); err != nil {
 		return 0, err
 	}
 	n, err = w.conn.Write(b)
 	if err == nil {
 		err = w.conn.Flush()
 	}
-	if err != nil && time.Since(began) >= w.cfg.Stall {
+	switch {
+	case err == nil:
+	case w.deadline.draining():
+		err = errors.Join(ErrDraining, err)
+	case time.Since(began) >= w.cfg.Stall:
 		err = errors.Join(pubsub.ErrTooSlow, err)
 	}
 	return n, err

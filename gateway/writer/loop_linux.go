@@ -384,8 +384,12 @@ func (l *loop) news(k *socket, events uint32, now time.Time) {
 		}
 	}
 	if events&unix.EPOLLOUT != 0 && k.full {
+		p := l.placeOf(k)
 		k.full = false
-		l.flushOne(k, now)
+		if l.flushOne(k, now); l.at(p) != nil && !k.full {
+			l.wheel.remove(k)
+			l.wheel.add(k, now.Add(k.silence)) // where it stands now is the time that becameFull gave the client
+		}
 	}
 }
 

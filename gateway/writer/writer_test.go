@@ -46,6 +46,9 @@ type plainConn struct{ net.Conn }
 
 func (plainConn) Flush() error { return nil }
 
+// drainTime is the time within which carriedStream.drain ends a stream.
+const drainTime = 500 * time.Millisecond
+
 // carriedStream is a stream that a writer carries, with the client's end of its connection.
 type carriedStream struct {
 	client net.Conn
@@ -60,7 +63,7 @@ func eachWriter(t *testing.T, test func(t *testing.T, carry func(cfg Config, src
 			server, client := tcpPair(t)
 			BoundConn(t.Context(), server)
 			ctx, leave := context.WithCancel(context.Background())
-			drain := make(chan struct{})
+			drain, beginDrain := context.WithCancel(context.Background())
 			ended := make(chan error, 1)
 			var wg sync.WaitGroup
 			wg.Go(func() {
@@ -69,15 +72,16 @@ func eachWriter(t *testing.T, test func(t *testing.T, carry func(cfg Config, src
 				leave()
 			})
 			wg.Go(func() {
-				ended <- Carry(ctx, plainConn{server}, Stream{Source: src, Feed: feed}, cfg, drain, 0)
+				ended <- Carry(ctx, plainConn{server}, Stream{Source: src, Feed: feed}, cfg, drain, drainTime)
 				server.Close()
 			})
 			t.Cleanup(func() {
 				leave()
+				beginDrain()
 				server.Close()
 				wg.Wait()
 			})
-			return carriedStream{client, func() { close(drain) }, ended}
+			return carriedStream{client, beginDrain, ended}
 		})
 	})
 	t.Run("epoll", func(t *testing.T) {
@@ -93,7 +97,7 @@ func eachWriter(t *testing.T, test func(t *testing.T, carry func(cfg Config, src
 			server, client := tcpPair(t)
 			ended := make(chan error, 1)
 			loops.Take(server, Stream{Source: src, Feed: feed, Done: func(reason error) { ended <- reason }})
-			return carriedStream{client, func() { loops.Drain(0) }, ended}
+			return carriedStream{client, func() { loops.Drain(drainTime) }, ended}
 		})
 	})
 }
@@ -167,6 +171,46 @@ func TestADrainedStreamEndsWithATimeToComeBack(t *testing.T) {
 		}
 		if reason := c.reason(t); !errors.Is(reason, ErrDraining) {
 			t.Errorf("the stream ended with %v, want ErrDraining", reason)
+		}
+	})
+}
+
+func TestAClientThatReadsNothingDoesNotHoldUpADrain(t *testing.T) {
+	eachWriter(t, func(t *testing.T, carry func(Config, Source, *pubsub.Feed) carriedStream) {
+		feed := pubsub.NewFeed(64 << 20)
+		c := carry(testConfig(time.Hour), pubsub.NewStream(feed, []byte("data: 1\n\n")), feed)
+		for range 40 { // far more than the kernel keeps for one connection
+			feed.Write(bytes.Repeat([]byte("x"), 1<<20))
+		}
+		if _, err := io.ReadFull(c.client, make([]byte, 100)); err != nil { // so the writer has begun
+			t.Fatal(err)
+		}
+		c.drain()
+		if reason := c.reason(t); !errors.Is(reason, ErrDraining) || errors.Is(reason, pubsub.ErrTooSlow) {
+			t.Errorf("the stream ended with %v, want ErrDraining", reason)
+		}
+	})
+}
+
+func TestAStreamThatWasFullForAMomentGetsItsHeartbeatsInTime(t *testing.T) {
+	eachWriter(t, func(t *testing.T, carry func(Config, Source, *pubsub.Feed) carriedStream) {
+		cfg := testConfig(time.Second)
+		cfg.Stall = time.Hour // a heartbeat that waits for this never comes
+		feed := pubsub.NewFeed(64 << 20)
+		c := carry(cfg, pubsub.NewStream(feed, nil), feed)
+		const frame, frames = 1 << 20, 16 // far more than the kernel keeps for one connection
+		for range frames {
+			feed.Write(bytes.Repeat([]byte("x"), frame))
+		}
+		if _, err := io.CopyN(io.Discard, c.client, frame*frames); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.client.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		beat := make([]byte, len(wire.Heartbeat))
+		if _, err := io.ReadFull(c.client, beat); err != nil || string(beat) != wire.Heartbeat {
+			t.Errorf("got %q, error %v; want a heartbeat", beat, err)
 		}
 	})
 }
@@ -296,7 +340,7 @@ func TestASilentStreamGetsHeartbeatsAndABusyOneNone(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() {
-			ended <- Carry(ctx, &got, Stream{Source: pubsub.NewStream(feed, nil), Feed: feed}, testConfig(10*time.Second), nil, 0)
+			ended <- Carry(ctx, &got, Stream{Source: pubsub.NewStream(feed, nil), Feed: feed}, testConfig(10*time.Second), t.Context(), 0)
 		}()
 		var want strings.Builder
 		for i := range 10 {
