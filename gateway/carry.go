@@ -101,7 +101,8 @@ func (s *Server) carryHere(c echo.Context, st writer.Stream) error {
 	c.Response().WriteHeader(http.StatusOK)
 	st.Source.Prepend(wire.AppendRetry(nil, s.retry()))
 	to := responseConn{c.Response(), rc}
-	return writer.Carry(c.Request().Context(), to, st, s.writerConfig(), s.drain, s.cfg.DrainTime)
+	return writer.Carry(c.Request().Context(), to, st, s.writerConfig(),
+		writer.Drain{Begin: s.drain, Time: s.cfg.DrainTime})
 }
 
 // responseConn is a response as a writer sees it.

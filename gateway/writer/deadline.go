@@ -27,15 +27,15 @@ func (d *deadline) begin() error {
 	return d.conn.SetWriteDeadline(at)
 }
 
-// watch bounds all writes by drainTime once drain has ended, also the one that is under way then: a client that reads
-// nothing must not hold up the end of the server. stop ends that, and returns when the connection is no longer touched.
-func (d *deadline) watch(drain context.Context, drainTime time.Duration) (stop func()) {
+// watch bounds all writes once the drain has begun, also the one that is under way then: a client that reads nothing must not
+// hold up the end of the server. stop ends that, and returns when the connection is no longer touched.
+func (d *deadline) watch(drain Drain) (stop func()) {
 	done := make(chan struct{})
-	cancel := context.AfterFunc(drain, func() {
+	cancel := context.AfterFunc(drain.Begin, func() {
 		defer close(done)
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		d.last = time.Now().Add(drainTime)
+		d.last = time.Now().Add(drain.Time)
 		_ = d.conn.SetWriteDeadline(d.last) // fails only if the connection is closed
 	})
 	return func() {
@@ -45,7 +45,7 @@ func (d *deadline) watch(drain context.Context, drainTime time.Duration) (stop f
 	}
 }
 
-// draining reports whether drain has ended.
+// draining reports whether the drain has begun.
 func (d *deadline) draining() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()

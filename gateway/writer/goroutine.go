@@ -21,24 +21,30 @@ type Conn interface {
 // pieceBytes is the most that is written under one deadline. A slow client that takes a piece in time goes on.
 const pieceBytes = 16 << 10
 
-// Carry writes a stream to a connection until it is over, and returns the reason. ctx ends when the client has left. After
-// drain has ended, the stream ends within drainTime. It does not call Done.
-func Carry(ctx context.Context, to Conn, st Stream, cfg Config, drain context.Context, drainTime time.Duration) error {
+// Drain says when streams are ended because the server stops.
+type Drain struct {
+	Begin context.Context // ends when the drain begins: that is all it is for, so a struct may hold it
+	Time  time.Duration   // within which all streams are over
+}
+
+// Carry writes a stream to a connection until it is over, and returns the reason. ctx ends when the client has left. It does
+// not call Done.
+func Carry(ctx context.Context, to Conn, st Stream, cfg Config, drain Drain) error {
 	w := carrier{ctx: ctx, conn: to, stream: st, cfg: cfg.withDefaults()}
 	w.deadline = deadline{conn: to, stall: w.cfg.Stall}
-	defer w.deadline.watch(drain, drainTime)()
+	defer w.deadline.watch(drain)()
 	w.silence = time.NewTimer(w.cfg.Heartbeat)
 	defer w.silence.Stop()
 	ctx, cancel := context.WithCancel(ctx)
 	defer w.work.Wait()
 	defer cancel()
-	draining := drain.Done()
-	var end <-chan time.Time // set once drain has ended
+	draining := drain.Begin.Done()
+	var end <-chan time.Time // set once the drain has begun
 	for {
-		select { // without this look, a stream that always has something due would never notice that drain has ended
+		select { // without this look, a stream that always has something due would never notice the drain
 		case <-draining:
 			draining = nil
-			end = time.After(drainDelay(drainTime))
+			end = time.After(drainDelay(drain.Time))
 		case <-end:
 			return w.leave()
 		default:

@@ -72,7 +72,8 @@ func eachWriter(t *testing.T, test func(t *testing.T, carry func(cfg Config, src
 				leave()
 			})
 			wg.Go(func() {
-				ended <- Carry(ctx, plainConn{server}, Stream{Source: src, Feed: feed}, cfg, drain, drainTime)
+				ended <- Carry(ctx, plainConn{server}, Stream{Source: src, Feed: feed}, cfg,
+					Drain{drain, drainTime})
 				server.Close()
 			})
 			t.Cleanup(func() {
@@ -340,7 +341,8 @@ func TestASilentStreamGetsHeartbeatsAndABusyOneNone(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() {
-			ended <- Carry(ctx, &got, Stream{Source: pubsub.NewStream(feed, nil), Feed: feed}, testConfig(10*time.Second), t.Context(), 0)
+			ended <- Carry(ctx, &got, Stream{Source: pubsub.NewStream(feed, nil), Feed: feed}, testConfig(10*time.Second),
+				Drain{Begin: t.Context()})
 		}()
 		var want strings.Builder
 		for i := range 10 {
