@@ -35,9 +35,9 @@ func badRequest(code, message string, fields ...string) *refusal {
 	return &refusal{status: http.StatusBadRequest, Message: message, Code: code, Fields: fields}
 }
 
-// missing makes the refusal of a request that lacks fields.
-func missing(fields ...string) *refusal {
-	return badRequest("missing_fields", "Missing required fields", fields...)
+// missing makes the refusal of a request that lacks a query parameter. For fields of the body there is kind.Missing.
+func missing(parameter string) *refusal {
+	return badRequest(kind.MissingFields, "The query parameter "+parameter+" is required", parameter)
 }
 
 // unavailable makes the refusal of a request that may be repeated after so many seconds.

@@ -100,6 +100,7 @@ func TestEveryBadRequestGetsAClearJSONAnswer(t *testing.T) {
 		{"an unknown type of activity", activity, `{"type":"danced","userName":"a","action":"b"}`, 400, "invalid_type"},
 		{"an activity of nobody", activity, `{"type":"user_joined","action":"b"}`, 400, "missing_fields"},
 
+		{"null for a task", tasks, `null`, 400, "invalid_json"},
 		{"a task without a name", start, `{}`, 400, "missing_fields"},
 		{"a task with a blank name", start, `{"taskName":"  "}`, 400, "missing_fields"},
 		{"a task with a numeric name", start, `{"taskName":7}`, 400, "invalid_field"},
@@ -177,18 +178,25 @@ func TestMissingFieldsAreNamedAllAtOnce(t *testing.T) {
 	serve(t, gateway.Config{}, func(t *testing.T, s *site) {
 		for _, test := range []struct{ method, path, body, fields string }{
 			{"POST", "/api/notifications/create", `{}`, `["type","title","message"]`},
-			{"POST", "/api/notifications/create", `null`, `["type","title","message"]`},
 			{"POST", "/api/notifications/create", `{"type":"info","title":" ","message":""}`, `["title","message"]`},
 			{"POST", "/api/activity", `{"details":"x"}`, `["type","userName","action"]`},
 			{"POST", "/api/tasks/start", `{}`, `["taskName"]`},
 			{"PUT", "/api/tasks/t1/progress", `{}`, `["progress"]`},
 			{"POST", "/api/channels/orders/events", `{}`, `["data"]`},
-			{"GET", "/api/sse", ``, `["channels"]`},
 		} {
 			a := s.do(test.method, test.path, test.body)
 			if want := head + test.fields + "}"; a.Status != 400 || a.Body != want {
 				t.Errorf("%s %s %s:\n got %d %s\nwant 400 %s", test.method, test.path, test.body, a.Status, a.Body, want)
 			}
+		}
+	})
+}
+
+func TestAStreamOfNoChannelsIsToldWhichParameterToSend(t *testing.T) {
+	const want = `{"error":"The query parameter channels is required","code":"missing_fields","fields":["channels"]}`
+	serve(t, gateway.Config{}, func(t *testing.T, s *site) {
+		if a := s.get("/api/sse"); a.Status != 400 || a.Body != want {
+			t.Errorf("got %d %s, want 400 %s", a.Status, a.Body, want)
 		}
 	})
 }

@@ -47,7 +47,7 @@ func (s *Server) startTask(c echo.Context) error {
 		return err
 	}
 	if strings.TrimSpace(task.TaskName) == "" {
-		return missing("taskName")
+		return kind.Missing("taskName")
 	}
 	e, taskID, err := s.beginTask(c, "", task.TaskName)
 	if err != nil {

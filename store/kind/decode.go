@@ -22,6 +22,9 @@ func DecodeObject(text []byte, v any) error {
 	}
 	err := json.Unmarshal(text, v)
 	if err == nil {
+		if bytes.Equal(bytes.TrimSpace(text), []byte("null")) { // Unmarshal accepts it and leaves v as it is
+			return invalid("invalid_json", "A JSON object is expected, not null")
+		}
 		return nil
 	}
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {

@@ -15,6 +15,7 @@ func TestARefusalSaysWhatIsWrongAndWhere(t *testing.T) {
 		{"a string", kind.Activities, `"x"`, "A JSON object is expected, not a string"},
 		{"a number", kind.Activities, `1`, "A JSON object is expected, not a number"},
 		{"a boolean", kind.Activities, `true`, "A JSON object is expected, not true or false"},
+		{"null", kind.Activities, " null\n", "A JSON object is expected, not null"},
 		{"a number for a string", kind.Activities, `{"userName":1}`, "userName must be a string, not a number"},
 		{"an array for a string", kind.Activities, `{"userName":[]}`, "userName must be a string, not an array"},
 		{"an object for a string", kind.Activities, `{"userName":{}}`, "userName must be a string, not an object"},

@@ -42,7 +42,7 @@ func DraftJSON(channel, typ string, data []byte) (Draft, error) {
 		return Draft{}, err
 	}
 	if len(data) == 0 {
-		return Draft{}, missing("data")
+		return Draft{}, Missing("data")
 	}
 	return Of(channel).draft(channel, typ, data)
 }

@@ -9,12 +9,12 @@ type InvalidError struct {
 	Fields  []string // names of the fields in question, if any
 }
 
-// missingFields is the code of an error whose message says nothing of the fields.
-const missingFields = "missing_fields"
+// MissingFields is the Code of the error whose message does not name the fields.
+const MissingFields = "missing_fields"
 
 // Error returns the message, and which fields are missing.
 func (e *InvalidError) Error() string {
-	if e.Code == missingFields {
+	if e.Code == MissingFields {
 		return e.Message + ": " + strings.Join(e.Fields, ", ")
 	}
 	return e.Message
@@ -24,8 +24,9 @@ func invalid(code, message string, fields ...string) error {
 	return &InvalidError{Code: code, Message: message, Fields: fields}
 }
 
-func missing(fields ...string) error {
-	return invalid(missingFields, "Missing required fields", fields...)
+// Missing returns the error for fields that are required and were not given, as an *[InvalidError].
+func Missing(fields ...string) error {
+	return invalid(MissingFields, "Missing required fields", fields...)
 }
 
 // requireFields returns the error for fields whose value is blank, or nil. Names and values alternate.
@@ -39,7 +40,7 @@ func requireFields(namesAndValues ...string) error {
 	if len(blank) == 0 {
 		return nil
 	}
-	return missing(blank...)
+	return Missing(blank...)
 }
 
 // oneOf returns the error for a field whose value is none of those allowed.

@@ -69,7 +69,7 @@ func (r Report) Draft(taskID string) (Draft, error) {
 		state.Progress = 100
 	case r.Status == Pending, r.Status == Failed:
 	default:
-		return Draft{}, missing("progress")
+		return Draft{}, Missing("progress")
 	}
 	if state.Progress < 0 || state.Progress > 100 {
 		return Draft{}, invalid("invalid_progress", "progress is a number from 0 to 100", "progress")
