@@ -17,7 +17,7 @@ var proxied = gateway.Config{
 	TrustedProxies:  []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("2001:db8:f::/48")},
 }
 
-func TestWhoseStreamItIs(t *testing.T) {
+func TestAClientCannotEvadeItsStreamLimitByClaimingAddresses(t *testing.T) {
 	const proxy, proxy6, stranger = "10.1.0.9:5000", "[2001:db8:f::9]:5000", "198.51.100.7:5000"
 	type from struct{ peer, forwarded string }
 	for _, test := range []struct {

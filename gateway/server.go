@@ -32,23 +32,25 @@ type Server struct {
 	http    *http.Server
 	metrics *metrics
 
-	limit *addressLimit
-	admit *rate.Limiter
-	clock *demo.Clock
-	tasks *demo.Tasks
+	streamsPerAddress *addressLimit
+	admit             *rate.Limiter // of new streams; nil: no limit
+	clock             *demo.Clock
+	tasks             *demo.Tasks
 
 	draining atomic.Bool
-	drain    context.Context // ends when the streams shall end
-	endAll   context.CancelFunc
-	streams  openStreams
-	loops    atomic.Pointer[writer.Loops] // nil: a goroutine for every stream
+	// drain ends when the streams are to end. It is held here because Shutdown ends all of them at once, while each request
+	// has a context of its own.
+	drain   context.Context
+	endAll  context.CancelFunc
+	streams openStreams
+	loops   atomic.Pointer[writer.Loops] // nil: a goroutine for every stream
 }
 
-// New returns a Server on a broker and a store that stay the caller's.
+// New returns a Server on a broker and a store. The caller closes both, after Shutdown has returned.
 func New(b *pubsub.Broker, s *store.Store, cfg Config, log *slog.Logger) *Server {
 	srv := &Server{
-		cfg: cfg, broker: b, store: s, log: log, limit: newAddressLimit(cfg.MaxStreamsPerIP), clock: demo.NewClock(),
-		tasks: demo.NewTasks(s, log),
+		cfg: cfg, broker: b, store: s, log: log, clock: demo.NewClock(), tasks: demo.NewTasks(s, log),
+		streamsPerAddress: newAddressLimit(cfg.MaxStreamsPerIP),
 	}
 	if cfg.AdmitRate > 0 {
 		srv.admit = rate.NewLimiter(rate.Limit(cfg.AdmitRate), max(1, cfg.AdmitRate/10))
@@ -97,6 +99,7 @@ func (s *Server) newEcho() *echo.Echo {
 			MaxAge:           3600,
 		}))
 	}
+	// Whoever is not allowed in is refused here, before any route: an authentication check belongs behind crossOrigin.
 	e.Use(crossOrigin(s.cfg.CORSOrigins))
 	s.routes(e)
 	return e
@@ -152,7 +155,7 @@ func (s *Server) Serve(l net.Listener) error {
 		s.http.ConnContext = writer.BoundConn
 	}
 	s.loops.Store(loops)
-	if s.draining.Load() { // Shutdown came first, and saw none
+	if s.draining.Load() { // Shutdown was called before there were loops, so it could not close them
 		loops.Close()
 	}
 	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -161,12 +164,13 @@ func (s *Server) Serve(l net.Listener) error {
 	return nil
 }
 
-// Shutdown ends the server well: it is not ready at once and takes no more streams, closes the open ones spread over
-// the drain time, and returns when the last handler has. It gives up when ctx ends.
+// Shutdown ends the server without cutting anything off. The server immediately stops being ready and opens no more
+// streams. It closes the open streams one after the other over the drain time. Shutdown returns when the last handler has
+// returned, or when ctx ends.
 func (s *Server) Shutdown(ctx context.Context) error {
 	began := time.Now()
 	s.draining.Store(true)
-	ended := s.streams.end() // before any is told to end: none may open behind our back
+	ended := s.streams.end() // no stream may open after this
 	s.endAll()
 	s.loops.Load().Drain(s.cfg.DrainTime)
 	select {
@@ -180,7 +184,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	patience, cancel := context.WithTimeout(ctx, time.Until(began.Add(s.cfg.DrainTime)))
 	defer cancel()
-	s.tasks.Wait(patience) // last: while a handler runs, it may start one
+	s.tasks.Wait(patience) // after the handlers have returned, because a handler may start a task
 	return err
 }
 
@@ -199,12 +203,13 @@ func (s *Server) handleError(err error, c echo.Context) {
 	}
 }
 
-// ipExtractor says whose address a client's is: the peer's, or, if that is a trusted proxy, what it says.
+// ipExtractor finds the address of a client. It is the address at the other end of the connection, or, if a trusted proxy
+// is there, the one that the proxy names in X-Forwarded-For.
 func ipExtractor(trusted []netip.Prefix) echo.IPExtractor {
 	if len(trusted) == 0 {
 		return echo.ExtractIPDirect()
 	}
-	// echo's defaults trust every private network: whoever sits in one could pick any address.
+	// echo trusts every private network unless told otherwise. Then whoever is in one could claim any address.
 	options := []echo.TrustOption{
 		echo.TrustLoopback(false), echo.TrustLinkLocal(false), echo.TrustPrivateNet(false),
 	}
@@ -216,8 +221,8 @@ func ipExtractor(trusted []netip.Prefix) echo.IPExtractor {
 	return echo.ExtractIPFromXFFHeader(options...)
 }
 
-// crossOrigin refuses what a page of another origin makes a browser publish. Programs are not concerned: they send
-// neither Origin nor Sec-Fetch-Site.
+// crossOrigin refuses requests with which a page of another origin makes a browser publish. It does not affect programs,
+// because they send neither Origin nor Sec-Fetch-Site.
 func crossOrigin(origins []string) echo.MiddlewareFunc {
 	protection := http.NewCrossOriginProtection()
 	for _, o := range origins {

@@ -139,7 +139,7 @@ func (s *Server) stream(c echo.Context, open func(context.Context) (*pubsub.Stre
 	if s.draining.Load() {
 		return s.comeBack(c, errDraining)
 	}
-	release, ok := s.limit.acquire(c.RealIP())
+	release, ok := s.streamsPerAddress.acquire(c.RealIP())
 	if !ok {
 		return errTooMany
 	}

@@ -199,7 +199,7 @@ func TestAChannelNamedTwiceIsStreamedOnce(t *testing.T) {
 	})
 }
 
-func TestFiftyChannelsResumeTogether(t *testing.T) {
+func TestOneStreamOfFiftyChannelsResumesAllOfThem(t *testing.T) {
 	var names []string
 	for i := range 50 {
 		names = append(names, fmt.Sprintf("channel-with-a-long-name-%02d", i))

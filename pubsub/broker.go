@@ -121,7 +121,8 @@ func (b *Broker) Ready() error {
 // Replica returns the name of this replica.
 func (b *Broker) Replica() string { return b.cfg.Replica }
 
-// Counts returns how many channels the replica follows and how many feeds it has.
+// Counts returns how many channels the replica follows and how many feeds it has. It is exported for tests of the rooms
+// above, which check that streams leave nothing behind.
 func (b *Broker) Counts() (channels, feeds int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

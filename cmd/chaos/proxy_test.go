@@ -59,7 +59,7 @@ func hear(c net.Conn, r *bufio.Reader, limit time.Duration) (string, error) {
 	return r.ReadString('\n')
 }
 
-func TestFrozenBytesMoveOn(t *testing.T) {
+func TestBytesHeldByAFrozenNetworkArriveAfterIt(t *testing.T) {
 	p, c, r := throughProxy(t)
 	p.set(freeze)
 	say(t, c, "a\n")

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestWhatAChannelIs(t *testing.T) {
+func TestEachChannelIsKeptAndShownAsItsKindSays(t *testing.T) {
 	general := Keep(7, time.Hour)
 	for _, test := range []struct {
 		channel, pattern string
@@ -49,7 +49,7 @@ func TestWhichChannelsEveryReplicaFollows(t *testing.T) {
 }
 
 // Every channel has a kind, no line of the table hides a later one, and only channels that can end have final events.
-func TestTheTableIsSound(t *testing.T) {
+func TestEveryChannelHasAKindAndNoLineHidesAnother(t *testing.T) {
 	if last := table[len(table)-1]; last.pattern != "*" {
 		t.Errorf("the last line is for %q, want all channels", last.pattern)
 	}
