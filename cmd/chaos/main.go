@@ -44,7 +44,6 @@ type options struct {
 	clients  int
 	rate     float64
 	gateway  string
-	tags     string
 	settings []string // of the replicas, in addition to those of the scenario
 	json     string
 	keep     bool
@@ -66,7 +65,6 @@ func parse(args []string, errOut io.Writer) (options, error) {
 	flags.Float64Var(&o.rate, "rate", 200, "events per second, all channels together, 1 to 5000")
 	flags.StringVar(&o.gateway, "gateway", "",
 		"`path` of the gateway's program to check; empty: it is built from ./cmd/gateway")
-	flags.StringVar(&o.tags, "tags", "", "build `tags` for the gateway, a comma list")
 	flags.Func("set", "`GATEWAY_NAME=value` for all replicas; may be given several times", func(s string) error {
 		if !strings.HasPrefix(s, "GATEWAY_") || !strings.Contains(s, "=") {
 			return errors.New("expected GATEWAY_NAME=value")
@@ -181,7 +179,7 @@ func check(ctx context.Context, chosen []scenario, o options) ([]result, error) 
 	}
 	if o.gateway == "" {
 		o.progress("building the gateway")
-		b := rig.Binary{Package: "sluice/cmd/gateway", Tags: o.tags}
+		b := rig.Binary{Package: "sluice/cmd/gateway"}
 		if binary, err = b.Build(ctx, dir); err != nil {
 			return nil, err
 		}

@@ -11,10 +11,9 @@ import (
 // Binary is a program of this module that is to be built. Only Package is required.
 type Binary struct {
 	Package string // import path, for example "sluice/cmd/gateway"
-	Tags    string // build tags, a comma list
 
 	// Overlay is the path of a JSON file that replaces source files by others for this build: see -overlay in
-	// `go help build`.
+	// `go help build`. The function Overlay makes one.
 	Overlay string
 }
 
@@ -23,9 +22,6 @@ type Binary struct {
 func (b Binary) Build(ctx context.Context, dir string) (string, error) {
 	program := filepath.Join(dir, path.Base(b.Package))
 	args := []string{"build", "-o", program}
-	if b.Tags != "" {
-		args = append(args, "-tags", b.Tags)
-	}
 	if b.Overlay != "" {
 		args = append(args, "-overlay", b.Overlay)
 	}

@@ -2,7 +2,6 @@ package rig_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -121,36 +120,66 @@ func TestReadinessAndMetricsAreReadByHTTP(t *testing.T) {
 	}
 }
 
-func TestABuildTakesTagsAndAnOverlay(t *testing.T) {
+func TestABuildCanHaveChangedSourcesAndEmbeddedFiles(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds programs")
 	}
 	rigtest.Need(t, "go")
-	dir := t.TempDir()
-	source, err := filepath.Abs("testdata/hello/main.go")
+	root, err := filepath.Abs("testdata/hello")
 	if err != nil {
 		t.Fatal(err)
 	}
-	other, overlay := filepath.Join(dir, "other.go"), filepath.Join(dir, "overlay.json")
-	text := "package main\n\nimport \"fmt\"\n\nvar greeting = \"overlaid\"\n\nfunc main() { fmt.Println(greeting) }\n"
-	list, _ := json.Marshal(map[string]any{"Replace": map[string]string{source: other}})
-	if err := errors.Join(os.WriteFile(other, []byte(text), 0o644), os.WriteFile(overlay, list, 0o644)); err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range []struct{ tags, overlay, want string }{
-		{"", "", "hello\n"}, {"tagged", "", "hello tagged\n"}, {"", overlay, "overlaid\n"}, {"tagged", overlay, "overlaid tagged\n"},
-	} {
-		b := rig.Binary{Package: "sluice/cmd/internal/rig/testdata/hello", Tags: c.tags, Overlay: c.overlay}
+	build := func(changes ...rig.Change) (string, error) {
+		dir := t.TempDir()
+		b := rig.Binary{Package: "sluice/cmd/internal/rig/testdata/hello"}
+		if len(changes) > 0 {
+			if b.Overlay, err = rig.Overlay(root, dir, changes); err != nil {
+				return "", err
+			}
+		}
 		program, err := b.Build(t.Context(), dir)
 		if err != nil {
-			t.Fatal(err)
+			return "", err
 		}
-		if out, err := exec.CommandContext(t.Context(), program).Output(); string(out) != c.want {
-			t.Errorf("tags %q, overlay %q: got %q, %v; want %q", c.tags, c.overlay, out, err, c.want)
+		out, err := exec.CommandContext(t.Context(), program).Output()
+		return string(out), err
+	}
+	for _, test := range []struct {
+		name    string
+		changes []rig.Change
+		want    string
+	}{
+		{"nothing is changed", nil, "hello world\n"},
+		{"a source file", []rig.Change{{"main.go", `"hello "`, `"bye "`}}, "bye world\n"},
+		{"two places of a file", []rig.Change{{"main.go", `"hello "`, `"bye "`}, {"main.go", `"bye "`, `"see you "`}}, "see you world\n"},
+		{"an embedded file of a folder", []rig.Change{{"text/name.txt", "world", "moon"}}, "hello moon\n"},
+		{"both", []rig.Change{{"main.go", `"hello "`, `"bye "`}, {"text/name.txt", "world", "moon"}}, "bye moon\n"},
+	} {
+		if out, err := build(test.changes...); out != test.want || err != nil {
+			t.Errorf("%s: the program says %q, %v; want %q", test.name, out, err, test.want)
 		}
 	}
-	if _, err := (rig.Binary{Package: "sluice/no/such/package"}).Build(t.Context(), dir); err == nil {
-		t.Error("a package that does not exist is built")
+}
+
+func TestAChangeWhosePlaceIsNotFoundOnceIsRefused(t *testing.T) {
+	root, dir := t.TempDir(), t.TempDir()
+	if err := os.WriteFile(filepath.Join(root, "a.go"), []byte("one two two"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []rig.Change{{"a.go", "two", "x"}, {"a.go", "three", "x"}, {"b.go", "one", "x"}} {
+		if path, err := rig.Overlay(root, dir, []rig.Change{c}); err == nil {
+			t.Errorf("%+v: an overlay %s was made", c, path)
+		}
+	}
+	if left, _ := os.ReadDir(dir); len(left) > 0 {
+		t.Errorf("a refused change has written %v", left)
+	}
+}
+
+func TestAPackageThatDoesNotExistIsNotBuilt(t *testing.T) {
+	rigtest.Need(t, "go")
+	if _, err := (rig.Binary{Package: "sluice/no/such/package"}).Build(t.Context(), t.TempDir()); err == nil {
+		t.Error("it was built")
 	}
 }
 

@@ -1,8 +1,12 @@
-// Command hello is what the test of Binary builds.
+// Command hello is what the tests of Binary and Overlay build.
 package main
 
-import "fmt"
+import (
+	_ "embed"
+	"fmt"
+)
 
-var greeting = "hello"
+//go:embed text/name.txt
+var name string
 
-func main() { fmt.Println(greeting) }
+func main() { fmt.Print("hello " + name) }

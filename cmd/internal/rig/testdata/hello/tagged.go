@@ -1,5 +1,0 @@
-//go:build tagged
-
-package main
-
-func init() { greeting += " tagged" }
