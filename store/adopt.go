@@ -8,23 +8,24 @@ import (
 	"sluice/store/kind"
 )
 
-// RawMessage is a raw PUBLISH on its way into a channel.
+// RawMessage is a message that somebody published with PUBLISH straight to a Redis channel, and that is not stored yet.
 type RawMessage struct {
-	Draft   kind.Draft // what it means, if it is understood
-	Reason  string     // why it is rejected; empty if it is understood
+	Draft   kind.Draft // the event that the message stands for; only valid if Reason is empty
+	Reason  string     // why the message is rejected; empty if it is not
 	Payload []byte     // the message as it arrived
 }
 
-// Adopted says what became of messages that were presented to Adopt.
+// Adopted is the result of Adopt.
 type Adopted struct {
-	Before   uint64 // the highest number since the marker that was taken in before this call, by any replica
+	Before   uint64 // the highest number since the marker that any replica had stored or rejected before this call
 	Stored   int    // how many events this call stored
 	Rejected int    // how many messages this call rejected
 }
 
-// Adopt takes raw messages of one channel in, each exactly once however many replicas present it. The messages are those
-// with the numbers first, first+1, … since marker. Redis ignores a message whose number is not above the highest one that
-// was taken in before. Therefore messages must be presented in order, and after an error the same ones again.
+// Adopt stores or rejects raw messages of one channel, each exactly once, however many replicas present it. The
+// messages have the numbers first, first+1, … since marker. Redis ignores a message whose number is not above the
+// highest number that was stored or rejected before. Therefore messages must be presented in order, and after an error
+// the same messages must be presented again.
 func (s *Store) Adopt(ctx context.Context, channel, marker string, first uint64, messages []RawMessage) (Adopted, error) {
 	keys := []string{historyKey(channel), metaKey(channel), adoptedKey(channel, marker), rejectedKey(channel)}
 	args := adoptArgs{

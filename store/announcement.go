@@ -9,8 +9,8 @@ import (
 // Announcement is what Redis publishes on a channel's [LiveChannel] when it has stored an event.
 type Announcement struct {
 	Event Event
-	// Marker and Number are the name of the raw message that the event was made from. An event that was appended has
-	// the empty marker.
+	// Marker and Number are the name of the raw message that the event was made from. An event that was published by a
+	// POST has the empty marker.
 	Marker string
 	Number uint64
 }

@@ -21,14 +21,15 @@ type AppendOptions struct {
 	IfNew bool
 }
 
-// appendTimeout is how long a publisher waits for Redis, so that one that hangs does not pile publishers up.
+// appendTimeout is how long a publisher waits for Redis. Without it, a Redis that does not answer would collect more
+// and more waiting publishers.
 const appendTimeout = 6 * time.Second
 
-// Append stores an event and announces it, in one atomic step. again is true if nothing was done because the idempotency
-// key was used before; event is the one of that time then.
+// Append stores an event and announces it, in one atomic step. again is true if nothing was done because the
+// idempotency key was used before; then event is the event of the first call.
 //
-// It waits for six seconds at most. Its errors wrap [ErrEnded], [ErrExists], [ErrUncertain] or an error of Redis's, see
-// [TroubleOf]. Except for ErrUncertain they mean that nothing was stored.
+// It waits for six seconds at most. Its errors wrap [ErrEnded], [ErrExists], [ErrUncertain] or an error of Redis (see
+// [TroubleOf]). All of them except ErrUncertain mean that nothing was stored.
 func (s *Store) Append(ctx context.Context, d kind.Draft, o AppendOptions) (event Event, again bool, err error) {
 	keys := []string{historyKey(d.Channel), metaKey(d.Channel)}
 	if o.IdempotencyKey != "" {

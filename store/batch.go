@@ -13,8 +13,8 @@ import (
 // Bounds of batches.
 const (
 	batchCalls   = 128             // in one batch
-	maxSenders   = 2               // batches on their way at the same time; with more of them each would be smaller
-	batchTimeout = 5 * time.Second // for a batch to be sent and answered
+	maxSenders   = 2               // batches that wait for replies at the same time; with more of them each would be smaller
+	batchTimeout = 5 * time.Second // for sending a batch and getting all replies
 )
 
 // batcher sends scripts to Redis. Calls that wait at the same time share a round trip: a lone call is sent at once, and
@@ -45,8 +45,8 @@ type call struct {
 // errNotSent is the error of a call that was not sent before its caller gave up.
 var errNotSent = errors.New("redis is too slow")
 
-// run runs a script and waits for the reply, at most until ctx ends. After errNotSent the script was not run and will not
-// be. After ctx's own error it may still be run.
+// run runs a script and waits for the reply, at most until ctx ends. If the error is errNotSent, Redis has not run the
+// script and will not run it. If it is the error of ctx, Redis may still run the script.
 func (b *batcher) run(ctx context.Context, script *redis.Script, keys []string, args []any) *redis.Cmd {
 	c := &call{script: script, keys: keys, args: args, done: make(chan struct{})}
 	b.mu.Lock()
@@ -72,7 +72,7 @@ func (b *batcher) run(ctx context.Context, script *redis.Script, keys []string, 
 	}
 }
 
-// wait returns when no call is on its way. No call may be made after it.
+// wait waits until no call is being sent or answered. No call may be made after it.
 func (b *batcher) wait() { b.sending.Wait() }
 
 // send sends batches until no call waits.
@@ -107,10 +107,10 @@ func (b *batcher) sendBatch(batch []*call) {
 	for _, c := range batch {
 		c.reply = c.script.EvalSha(ctx, p, c.keys, c.args...)
 	}
-	_, _ = p.Exec(ctx) // if the whole fails, each call has the error too
+	_, _ = p.Exec(ctx) // if the whole pipeline fails, each call gets the error too
 	for _, c := range batch {
 		if err := c.reply.Err(); err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") {
-			c.reply = c.script.Eval(ctx, b.rdb, c.keys, c.args...) // Redis does not know the script yet, and learns it by this
+			c.reply = c.script.Eval(ctx, b.rdb, c.keys, c.args...) // Redis does not know the script yet; EVAL loads it
 		}
 		close(c.done)
 	}

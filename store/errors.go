@@ -8,12 +8,12 @@ import (
 )
 
 var (
-	// ErrEnded is the error of an event after a channel's final one: a finished task takes no more reports.
+	// ErrEnded is the error of an event after a channel's final one: a finished task accepts no more reports.
 	ErrEnded = errors.New("channel has ended")
-	// ErrUncertain is the error of an event that Redis may have stored or not: it was sent, and no answer came. The
-	// publisher may repeat it with the same idempotency key.
+	// ErrUncertain is the error of an event that was sent to Redis and got no answer. It is unknown whether Redis has
+	// stored the event. The publisher may repeat it with the same idempotency key.
 	ErrUncertain = errors.New("redis did not answer in time")
-	// ErrExists is the error of an event that was to begin a channel, on a channel that has had events already.
+	// ErrExists is the error of an event with AppendOptions.IfNew on a channel that has had events already.
 	ErrExists = errors.New("channel exists")
 
 	// errUnreadable is the error of something in Redis that this package has not written.
@@ -29,42 +29,42 @@ func Temporary(err error) bool {
 	return TroubleOf(err).Temporary
 }
 
-// Trouble is why Redis does not do what it is asked to. It can be shown to clients: it has no text of Redis's, which
-// could tell of keys and addresses.
+// Trouble is the reason why Redis did not carry out a command. It can be shown to clients, because it contains no text
+// of a Redis reply. Such a text could disclose keys and addresses.
 type Trouble struct {
 	Code      string // for programs; it never changes
 	Message   string // for people
-	Temporary bool   // it may pass without anybody changing something
+	Temporary bool   // the same command may succeed later although nobody changes anything
 }
 
 var (
 	noAnswer   = Trouble{"unavailable", "Redis does not answer", true}
-	unreadable = Trouble{"redis_unreadable", "What Redis holds of this channel is not the gateway's", false}
+	unreadable = Trouble{"redis_unreadable", "Redis has data for this channel that the gateway did not write", false}
 	refused    = Trouble{"redis_error", "Redis refused the command", true}
 )
 
 // troubles are the reasons that Redis gives, by the first word of its reply.
 var troubles = map[string]Trouble{
 	"OOM":         {"redis_full", "Redis is full", true},
-	"MISCONF":     {"redis_disk", "Redis cannot write to its disk, and takes no events", true},
+	"MISCONF":     {"redis_disk", "Redis cannot write to its disk, so it accepts no events", true},
 	"LOADING":     {"redis_loading", "Redis is still loading its data", true},
 	"BUSY":        {"redis_busy", "Redis is busy with a script", true},
-	"READONLY":    {"redis_read_only", "This Redis is a replica, and takes no events", true},
+	"READONLY":    {"redis_read_only", "This Redis is a replica, so it accepts no events", true},
 	"MASTERDOWN":  {"redis_read_only", "This Redis is a replica that has lost its primary", true},
-	"NOREPLICAS":  {"redis_replicas", "Redis has too few replicas, and takes no events", true},
+	"NOREPLICAS":  {"redis_replicas", "Redis has too few replicas, so it accepts no events", true},
 	"CLUSTERDOWN": {"redis_cluster_down", "The Redis Cluster is not complete", true},
 	"TRYAGAIN":    {"redis_cluster_down", "The Redis Cluster is moving this channel", true},
 	"MOVED":       {"redis_cluster", "Another node of the Redis Cluster has this channel", false},
 	"ASK":         {"redis_cluster", "Another node of the Redis Cluster has this channel", false},
-	"CROSSSLOT":   {"redis_cluster", "Several nodes of the Redis Cluster have parts of this", false},
-	"WRONGTYPE":   {"redis_wrong_type", "A key of this channel in Redis is not the gateway's", false},
+	"CROSSSLOT":   {"redis_cluster", "Several nodes of the Redis Cluster hold the keys of this request", false},
+	"WRONGTYPE":   {"redis_wrong_type", "Redis has a key of this channel that the gateway did not write", false},
 	"NOPERM":      {"redis_forbidden", "Redis does not permit this to the gateway", false},
 	"NOAUTH":      {"redis_login", "Redis does not accept the gateway's user or password", false},
 	"WRONGPASS":   {"redis_login", "Redis does not accept the gateway's user or password", false},
 }
 
-// TroubleOf returns why a call to Redis failed with err. What it does not recognise counts as silence: connections break
-// in many ways.
+// TroubleOf returns why a call to Redis failed with err. An error that is not a reply of Redis means that Redis does
+// not answer: connections break in many ways, and each has another error.
 func TroubleOf(err error) Trouble {
 	if errors.Is(err, errUnreadable) {
 		return unreadable
@@ -78,7 +78,7 @@ func TroubleOf(err error) Trouble {
 	if t, ok := troubles[word]; ok {
 		return t
 	}
-	// Redis before 7, and miniredis, put the reply to a script's command behind words of their own.
+	// When a command inside a script fails, Redis before 7 and miniredis put words of their own before its error reply.
 	if strings.HasPrefix(text, "ERR Error ") {
 		for word := range strings.FieldsSeq(text) {
 			if t, ok := troubles[strings.TrimPrefix(word, "-")]; ok {
@@ -86,7 +86,7 @@ func TroubleOf(err error) Trouble {
 			}
 		}
 	}
-	if strings.Contains(text, "user executing the script can't") { // since Redis 7; the reply has no word of its own
+	if strings.Contains(text, "user executing the script can't") { // since Redis 7; this reply does not begin with NOPERM
 		return troubles["NOPERM"]
 	}
 	return refused

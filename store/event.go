@@ -17,14 +17,14 @@ type Event struct {
 	Prev     Nonce  // the nonce of the event before it, or the channel's base
 	Time     int64  // when Redis stored it, by Redis's clock, in milliseconds since 1970
 	Type     string // may be empty
-	Final    bool   // the channel takes no event after this one
+	Final    bool   // the channel accepts no event after this one
 	Data     []byte // compact JSON, one line
 }
 
 // ID returns the event's id: its position as text.
 func (e Event) ID() string { return e.Position.String() }
 
-// LogValue returns what logs show of an event. The data is a publisher's and stays out of them.
+// LogValue returns what logs show of an event. They do not show the data, because it may be private.
 func (e Event) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("channel", e.Channel), slog.String("id", e.ID()),
 		slog.String("type", e.Type), slog.Int("bytes", len(e.Data)))
@@ -48,7 +48,7 @@ func parseEvent(channel string, text []byte) (Event, error) {
 	if ok && kind.CheckType(e.Type) == nil {
 		return e, nil
 	}
-	// These are not the bytes that this version of add.lua writes, but they may be those of another version.
+	// This version of add.lua does not write such bytes, but another version may.
 	var s storedEvent
 	if err := json.Unmarshal(text, &s); err != nil {
 		return Event{}, fmt.Errorf("stored event of channel %q: %w", channel, err)

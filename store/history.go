@@ -13,7 +13,7 @@ type Reason string
 // The reasons of a gap.
 const (
 	Trimmed Reason = "trimmed" // the events are too old: they are no longer stored
-	Reset   Reason = "reset"   // Redis lost the events that the client's position counts
+	Reset   Reason = "reset"   // Redis has lost events that the client had seen
 	Unknown Reason = "unknown" // the last event id has no position of this channel
 )
 
@@ -25,7 +25,7 @@ type History struct {
 }
 
 // newHistory makes a History from a tip and from the list (newest first) that Redis had at the same moment. Each event
-// must be the predecessor of the one after it. What another program may have pushed into the list ends the history.
+// must be the predecessor of the one after it. An entry that another program has pushed into the list ends the history.
 func newHistory(channel string, tip Tip, list []string) History {
 	h := History{Tip: tip, Events: make([]Event, 0, len(list))}
 	next := tip.Position
@@ -60,7 +60,7 @@ func (h History) Has(p Position) bool {
 }
 
 // Extended returns a history that begins earlier, if announced events are direct predecessors of the oldest event. They
-// must be in the order in which they were announced. Events that lead nowhere are ignored. h stays as it is.
+// must be in the order in which they were announced. Other events are ignored. h stays as it is.
 func (h History) Extended(announced []Event) History {
 	var older []Event
 	floor := h.Floor()
@@ -95,9 +95,9 @@ func (h History) Last(n int) []Event { return h.Events[max(0, len(h.Events)-n):]
 
 // History returns all that is stored of a channel. A channel that Redis does not have gets the zero History.
 //
-// The list and the position must be of the same moment. A transaction would see to that, but a full Redis refuses even
-// one that only reads. Therefore the position is read before and after the list, and all of it again if the two differ.
-// The three commands are sent together, so that this is rare.
+// The list and the position must be of the same moment. A transaction would guarantee that, but a full Redis refuses
+// even a transaction that only reads. Therefore the position is read before and after the list, and if the two differ,
+// everything is read again. The three commands are sent together, so that this is rare.
 func (s *Store) History(ctx context.Context, channel string) (History, error) {
 	for try := 1; ; try++ {
 		p := s.rdb.Pipeline()

@@ -30,7 +30,7 @@ func onceKey(channel, idempotencyKey string) string {
 	return keyPrefix + "{" + channel + "}:once:" + hex.EncodeToString(sum[:16])
 }
 
-// adoptedKey holds the highest number since a marker of a raw message that was taken in.
+// adoptedKey holds the highest number since marker among the raw messages that were stored or rejected.
 func adoptedKey(channel, marker string) string {
 	return keyPrefix + "{" + channel + "}:adopted:" + marker
 }
@@ -63,7 +63,7 @@ func ProbeChannel(replica string) string { return keyPrefix + "probe:" + replica
 const (
 	freshTTL        = time.Hour       // of the meta key of a channel that has had no event
 	onceTTL         = 5 * time.Minute // of a once key
-	adoptedTTL      = time.Hour       // of an adopted key; a replica presents a message for a quarter of that at most
+	adoptedTTL      = time.Hour       // of an adopted key; no replica presents a message for longer than a quarter of it
 	rejectedCap     = 100             // entries of a rejected key
 	rejectedTTL     = 24 * time.Hour  // of a rejected key
 	rejectedPayload = 1024            // bytes of a message that an entry of a rejected key has

@@ -13,8 +13,8 @@ import (
 // the positions of many channels still fit in a header.
 const nonceSize = 6
 
-// Nonce is a random tag of one event. Two events have the same offset when Redis has come back from an older snapshot and
-// counts on from there; their nonces differ.
+// Nonce is a random tag of one event. When Redis comes back from an older snapshot, it gives offsets a second time. The
+// two events with the same offset then have different nonces.
 type Nonce [nonceSize]byte
 
 // nonceText is base 32 in lower case, because it needs no escaping in a header, a URL or a log line.
@@ -36,7 +36,7 @@ func parseNonce(s string) (Nonce, error) {
 	if len(s) != nonceText.EncodedLen(nonceSize) {
 		return n, errPosition
 	}
-	if _, err := nonceText.Decode(n[:], []byte(s)); err != nil || n.String() != s { // the text has bits that the nonce does not use
+	if _, err := nonceText.Decode(n[:], []byte(s)); err != nil || n.String() != s { // the last character can have bits that the nonce does not use
 		return n, errPosition
 	}
 	return n, nil
@@ -67,7 +67,7 @@ func ParsePosition(s string) (Position, error) {
 		return Position{}, errPosition
 	}
 	o, err := strconv.ParseUint(offset, 10, 64)
-	if err != nil || strconv.FormatUint(o, 10) != offset { // each position has one text only, so "+1" and "01" are none
+	if err != nil || strconv.FormatUint(o, 10) != offset { // a position has exactly one text, so "+1" and "01" are refused
 		return Position{}, errPosition
 	}
 	n, err := parseNonce(nonce)

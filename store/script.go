@@ -11,7 +11,7 @@ import (
 	"sluice/store/kind"
 )
 
-// The scripts. add.lua is what the two others share. Their headers say what they take and return.
+// The scripts. Both begin with add.lua. The header of each script says which arguments it has and what it returns.
 var (
 	//go:embed lua/add.lua
 	addLua string
@@ -40,7 +40,7 @@ func (a ruleArgs) argv() []any {
 	return []any{a.Live, a.Capacity, a.TTL, a.MetaTTL, a.FinalTTL, a.Base}
 }
 
-// eventArgs is an event on its way into either script.
+// eventArgs are the arguments for one event; both scripts have them.
 type eventArgs struct {
 	EventType string
 	Data      []byte
@@ -105,7 +105,7 @@ func newEventArgs(d kind.Draft) eventArgs {
 	}
 }
 
-// flag returns a boolean argument as the scripts read it.
+// flag returns a boolean as an argument for a script.
 func flag(b bool) string {
 	if b {
 		return "1"
@@ -113,7 +113,7 @@ func flag(b bool) string {
 	return ""
 }
 
-// seconds returns a time as the scripts read it, rounded up, because EXPIRE 0 would delete.
+// seconds returns a time as an argument for a script. It rounds up, because EXPIRE 0 would delete the key.
 func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
 
 // appendReply decodes the reply of append.lua.

@@ -9,8 +9,8 @@ import (
 // knows the setting by its field, and whoever read the settings knows what users call it.
 type SettingError struct {
 	Field string // the field of the Config; empty in an error of the field's own type
-	Value string // what it has; of a list, the entry that is wrong
-	Takes string // what it takes, for people
+	Value string // the value that is wrong; in a list, the wrong entry
+	Takes string // what is expected instead, a sentence for people
 	// Secret is true if Value is not to be shown, because it may hold a password.
 	Secret bool
 }

@@ -37,8 +37,8 @@ func New(rdb redis.UniversalClient, cfg Config) *Store {
 	return &Store{rdb: rdb, cfg: cfg, scripts: &batcher{rdb: rdb}}
 }
 
-// Close waits for the calls of Append and Adopt that are still on their way although their callers gave up: ten seconds at
-// most, because calls have a timeout. No method may be called after it.
+// Close waits for calls of Append and Adopt that Redis has not answered although their callers have given up. That
+// takes ten seconds at most, because calls have a timeout. No method may be called after it.
 func (s *Store) Close() { s.scripts.wait() }
 
 // Rule returns how much of a channel is kept.
@@ -46,6 +46,6 @@ func (s *Store) Rule(channel string) kind.Rule {
 	return kind.Of(channel).Rule(kind.Keep(s.cfg.HistorySize, s.cfg.HistoryTTL))
 }
 
-// MaxBodyBytes returns how large the body of a publish, or the payload of a raw PUBLISH, may be. Who receives them refuses
-// larger ones; Append does not check it.
+// MaxBodyBytes returns how many bytes the body of a publish, or the payload of a raw PUBLISH, may have. The packages
+// that receive them refuse larger ones; Append does not check it.
 func (s *Store) MaxBodyBytes() int { return s.cfg.MaxBodyBytes }

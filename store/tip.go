@@ -9,10 +9,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Tip is where a channel stands.
+// Tip says where a channel ends: its newest event, and how that event can be verified.
 type Tip struct {
 	Position Position // of the newest event; (0, Base) if there was none
-	Base     Nonce    // the nonce of offset 0; another one means that Redis lost the channel and it began anew
+	Base     Nonce    // the nonce of offset 0; when it changes, Redis has lost the channel and the channel began anew
 	Final    bool     // the newest event ended the channel
 }
 
@@ -47,9 +47,9 @@ func parseTip(fields []any) (Tip, error) {
 
 var tipFields = []string{"offset", "nonce", "base", "final"}
 
-// Tips returns where channels stand, in the order of channels. It takes at most two round trips, however many they are.
+// Tips returns the tips of channels, in their order. It needs at most two round trips, however many channels there are.
 //
-// A channel that Redis does not have gets its base, so that a position in it means something from then on.
+// A channel that Redis does not have gets a base, so that from then on a position in it can be verified.
 //
 // With touch, Redis keeps the positions for another MetaTTL of the channel's rule, so that a channel that is watched is
 // not forgotten. The position of a channel that has had no event is kept for an hour only, because anybody who reads can
@@ -71,7 +71,7 @@ func (s *Store) Tips(ctx context.Context, channels []string, touch bool) ([]Tip,
 		switch {
 		case errors.Is(errs[i], errNoMeta):
 			fresh = append(fresh, i)
-		case errs[i] == nil && touch && !s.Rule(channels[i]).Latest: // a task may end in this moment, and its keys are to expire then
+		case errs[i] == nil && touch && !s.Rule(channels[i]).Latest: // not a task: it may end at this moment, and then its keys must expire soon
 			alive = append(alive, i)
 		}
 	}

@@ -12,10 +12,10 @@ type Draft struct {
 	Type    string // see CheckType
 	Data    []byte // compact JSON, in one line
 	Fill    Fill   // fields that only Redis can put into Data
-	FillAt  int    // how many bytes of Data stand before these fields
+	FillAt  int    // how many bytes of Data come before these fields
 	// Progress is the progress in Data as JSON, for the next event of the channel that is filled with it; empty: none.
 	Progress string
-	Final    bool // the channel takes no event after this one
+	Final    bool // the channel accepts no event after this one
 }
 
 // Fill says which fields Redis inserts into an event's data, a JSON object, when it stores the event. There is another
@@ -29,7 +29,7 @@ const (
 	FillProgress Fill = "progress" // "progress" of the channel's last event that had one, 0 if none had
 )
 
-// afterBrace is the FillAt of fields that come first in an object.
+// afterBrace is the FillAt that puts fields at the beginning of an object.
 const afterBrace = len("{")
 
 // DraftJSON makes an event from JSON data and a type (which may be empty), as POST /api/channels/:channel/events does.

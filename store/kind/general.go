@@ -7,13 +7,13 @@ import (
 	"unicode/utf8"
 )
 
-// generalDraft makes an event of a channel that takes any JSON value.
+// generalDraft makes an event of a channel that accepts any JSON value.
 func generalDraft(channel, typ string, data []byte) (Draft, error) {
 	if reservedTypes[typ] {
 		return Draft{}, invalid("invalid_type", fmt.Sprintf("The type %q is reserved", typ), "type")
 	}
 	var compact bytes.Buffer
-	if !utf8.Valid(data) || json.Compact(&compact, data) != nil { // in a POST it was read as a part of the body before
+	if !utf8.Valid(data) || json.Compact(&compact, data) != nil { // in a POST it is valid already, as a part of the body
 		return Draft{}, invalid("invalid_json", "data is not valid JSON", "data")
 	}
 	return Draft{Channel: channel, Type: typ, Data: compact.Bytes()}, nil

@@ -18,16 +18,16 @@ type Kind struct {
 	// EventByType is true if, on a stream of one channel, the SSE event is named after the event's type. Otherwise
 	// there is no name, and a browser hands the event to onmessage.
 	EventByType bool
-	// Replay is how many stored events a first connect gets from the address that is made for this kind, unless the
-	// client asks for another number.
+	// Replay is how many stored events a client gets when it connects for the first time and does not ask for another
+	// number. It applies to the kind's own stream address only, such as /api/sse/notifications.
 	Replay int
 
 	// rule is how much of a channel is kept; the zero rule stands for that of general channels.
 	rule Rule
 	// draft makes an event of JSON data; typ is the type that the publisher gave, if any.
 	draft func(channel, typ string, data []byte) (Draft, error)
-	// fromText returns the data that a raw message stands for that draft refused: a PUBLISH may be plain text. It
-	// returns nil if the message is refused for good. If fromText is nil, every such message is.
+	// fromText makes data of a raw message that draft has refused, because a PUBLISH may be plain text. It returns nil
+	// if the message is rejected. A kind whose fromText is nil rejects all messages that draft refuses.
 	fromText func(payload []byte) []byte
 }
 
@@ -80,7 +80,7 @@ func Always() (channels, patterns []string) {
 }
 
 // ByPattern reports whether the raw messages of the kind's channels arrive by a subscription to its pattern. There may
-// be new channels of such a kind at any time, and nobody says when one is no longer used.
+// be new channels of such a kind at any time, and nothing tells when one is no longer used.
 func (k Kind) ByPattern() bool { return k.always && strings.HasSuffix(k.pattern, "*") }
 
 func matches(pattern, channel string) bool {

@@ -32,7 +32,7 @@ func CheckChannel(name string) error {
 }
 
 // reservedTypes cannot be types on a channel whose types become names of SSE events, because a browser would mistake
-// them: open and error are events of EventSource itself, gap is our notice of a gap.
+// them: open and error are events of EventSource itself, gap is the gateway's notice of a gap.
 var reservedTypes = map[string]bool{"open": true, "error": true, "gap": true}
 
 // CheckType reports, as an *[InvalidError], why name cannot be the type of an event. The empty type is valid.

@@ -50,8 +50,8 @@ func (n Notification) Draft() (Draft, error) {
 	return Draft{Channel: Notifications, Type: n.Type, Data: marshal(n), Fill: FillID, FillAt: afterBrace}, nil
 }
 
-// textNotification is the data of a raw message that is plain text: an info notification with the text as its message.
-// What begins with a brace was meant to be an object, so it stays refused.
+// textNotification returns the data of a raw message that is plain text: an info notification with the text as its
+// message. It returns nil for a text that begins with a brace, because its publisher meant an object.
 func textNotification(payload []byte) []byte {
 	text := bytes.TrimSpace(payload)
 	if len(text) == 0 || text[0] == '{' {
@@ -60,8 +60,8 @@ func textNotification(payload []byte) []byte {
 	return marshal(Notification{Type: "info", Title: "Notification", Message: string(text)})
 }
 
-// isLink reports whether a page may make a link of link: javascript: URLs and the like must not get there. The empty
-// link is valid.
+// isLink reports whether a page may use link as the target of a link. A javascript: URL, for example, must never become
+// one. The empty link is valid.
 func isLink(link string) bool {
 	if link == "" {
 		return true

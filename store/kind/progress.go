@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// The statuses of a task. Completed and failed are final: no report is taken after them.
+// The statuses of a task. Completed and failed are final: no report is accepted after them.
 const (
 	Pending    = "pending"
 	Processing = "processing"
@@ -30,7 +30,7 @@ type Report struct {
 	//
 	//	pending    it is 0
 	//	completed  it is 100
-	//	failed     it is that of the state before
+	//	failed     the last progress that was reported
 	Progress *float64 `json:"progress"`
 	// Status may be left out: it is completed at 100 percent, processing below.
 	Status      string `json:"status"`
@@ -95,7 +95,7 @@ func (r Report) Draft(taskID string) (Draft, error) {
 	return d, nil
 }
 
-// failure is a [Progress] of which the worker does not say the progress. Redis fills it in, after the task's id.
+// failure is a [Progress] without the progress. Redis inserts the last progress that was reported after the task's id.
 type failure struct {
 	TaskID      string `json:"taskId"`
 	Status      string `json:"status"`

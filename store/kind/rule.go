@@ -11,11 +11,11 @@ type Rule struct {
 	MetaTTL time.Duration
 	// FinalTTL is how long everything is kept after a final event. 0 means that the channel has no final event.
 	FinalTTL time.Duration
-	// Latest is true if only the newest event matters. The channel is a state then, and nobody misses older events.
+	// Latest is true if only the newest event matters. Such a channel holds a state, and no client misses older events.
 	Latest bool
 }
 
-// Ends reports whether the kind's channels can have a final event, after which they take no more.
+// Ends reports whether the kind's channels can have a final event, after which they accept no more events.
 func (k Kind) Ends() bool { return k.rule.FinalTTL > 0 }
 
 const (

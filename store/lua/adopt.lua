@@ -1,10 +1,11 @@
--- adopt.lua takes raw messages into a channel, each exactly once however many replicas present it. A message is named
--- by a marker and by its number since that marker. The messages of one call have one marker and successive numbers.
+-- adopt.lua stores or rejects raw messages of a channel, each exactly once, however many replicas present it. A message
+-- is named by a marker and by its number since that marker. The messages of one call have one marker and successive
+-- numbers.
 --
 -- KEYS
 --   history
 --   meta
---   adopted      the highest number since the marker that was taken in
+--   adopted      highest number since the marker among the messages that were stored or rejected
 --   rejected     the list of messages that were not understood
 --
 -- ARGV, as adoptArgs in script.go sends it
@@ -31,7 +32,7 @@
 --   nonce
 --   final
 --
--- It returns three numbers: {highest number taken in before, events stored now, messages rejected now}.
+-- It returns three numbers: {highest number stored or rejected before, events stored now, messages rejected now}.
 local live, capacity, ttl, metaTTL, finalTTL, base, first, marker, adoptedTTL, rejectedCap,
   rejectedTTL = unpack(ARGV, 1, 11)
 local history, meta, adopted, rejected = unpack(KEYS)
@@ -50,7 +51,7 @@ local highest, storedNow, rejectedNow = before, 0, 0
 local number = tonumber(first)
 for i = 12, #ARGV, 9 do
   local reason, payload, eventType, data, fill, fillAt, progress, nonce, final = unpack(ARGV, i, i + 8)
-  if number > highest then -- nobody has taken it in
+  if number > highest then -- no replica has presented it yet
     highest = number
     if reason == '' then
       local event = {type = eventType, data = data, fill = fill, fillAt = tonumber(fillAt), progress = progress,
