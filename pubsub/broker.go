@@ -82,9 +82,9 @@ func NewBroker(rdb *redis.Client, s *store.Store, cfg Config, log *slog.Logger) 
 	return b
 }
 
-// Run follows Redis until ctx ends. It does not give up: while Redis is away it tries again, and Ready says so. At the
-// end it stores the raw messages that Redis has counted it as a receiver of, if Redis takes them within finishTime.
-// It may be called once.
+// Run follows Redis until ctx ends. While Redis does not answer it tries again and again, and Ready returns an error.
+// At the end it stores the raw messages that have arrived, because Redis told their publishers that this replica
+// received them. It gives up after finishTime. It may be called once.
 func (b *Broker) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { b.listener.Run(ctx) })
@@ -143,7 +143,7 @@ func (r receiver) Announced(channel string, payload []byte) {
 	if err != nil {
 		b.stats.malformed.Add(1)
 		b.log.Warn("announcement not readable", "channel", channel, "error", err)
-		return // the next announcement, or the comparison of quiet channels, finds the hole
+		return // the next announcement, or the comparison of quiet channels, notices that this event is missing
 	}
 	if a.Marker != "" {
 		b.intake.Adopted(channel, ingest.RawID{Marker: a.Marker, Number: a.Number})

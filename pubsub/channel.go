@@ -13,14 +13,15 @@ import (
 const (
 	// maxMemory bounds the data of the recent events. Older ones are read from Redis again when a client needs them.
 	maxMemory = 256 << 10
-	// memoryTime is how long a history that was just read stays whatever its size: more clients are probably on their way.
+	// memoryTime is how long a history that was just read is kept whatever its size, because more clients that need it
+	// are probably coming.
 	memoryTime = time.Minute
 	// maxPending bounds the events that are announced while the channel is synchronised. When there are more, it is
 	// synchronised once more.
 	maxPending = 16 << 20
 )
 
-// channel is a replica's view of one channel: where it stands, its recent events, and the feeds that want them.
+// channel is a replica's view of one channel: its tip, its recent events, and the feeds that get its events.
 // All of its methods are safe for concurrent use.
 type channel struct {
 	name string
@@ -30,11 +31,12 @@ type channel struct {
 	// exactly at the tip. The mu of several channels are taken in the order of their names, that of a feed after them.
 	mu sync.Mutex
 
-	state      state         // guarded by mu
-	epoch      int           // how often state became subscribed: what was read before the last time is too old; guarded by mu
+	state state // guarded by mu
+	// epoch counts how often state became subscribed. A reading of Redis from an earlier epoch must not be used.
+	epoch      int           // guarded by mu
 	becameLive chan struct{} // closed while state is live; guarded by mu
 	busy       bool          // an event has come since the last comparison of quiet channels; guarded by mu
-	verifiedAt time.Time     // when the unknown position of a client was the reason for synchronising; guarded by mu
+	verifiedAt time.Time     // when the channel was last synchronised because of a client with an unknown position; guarded by mu
 
 	begun       bool          // the channel was synchronised once, so history is valid; guarded by mu
 	history     store.History // the newest events, as they were delivered; guarded by mu
@@ -51,7 +53,7 @@ type channel struct {
 
 	loading chan struct{} // closed when the reading for streams that is under way ends; nil while there is none; guarded by mu
 
-	// The broker's, guarded by its mu.
+	// The fields below belong to the broker. Its mu guards them.
 	users     int // feeds that exist, and one more if the channel is always followed
 	idleSince time.Time
 }
@@ -81,7 +83,7 @@ type verdict int
 const (
 	deliver verdict = iota // it follows the last event
 	ignore                 // it was delivered already
-	repair                 // something is missing before it, or it is of another branch: Redis must be asked
+	repair                 // an event before it is missing, or it belongs to another branch: Redis must be asked
 )
 
 // judge decides on an announced event; c.mu is held.
@@ -97,7 +99,7 @@ func (c *channel) judge(e store.Event) verdict {
 	}
 }
 
-// announced takes an announcement. It reports whether the channel must be synchronised because of it.
+// announced handles an announced event. It reports whether the channel must be synchronised because of it.
 func (c *channel) announced(e store.Event) (stale bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -140,7 +142,7 @@ func (c *channel) setLost() {
 	c.pending, c.pendingBytes, c.pendingLost = nil, 0, false // they will be read from Redis
 }
 
-// setState changes the state and keeps becameLive in step; c.mu is held.
+// setState changes the state, and closes or replaces becameLive accordingly; c.mu is held.
 func (c *channel) setState(s state) {
 	if (s == live) != (c.state == live) {
 		if s == live {
@@ -166,8 +168,8 @@ func (c *channel) endPeriod(always bool) bool {
 	return c.state == live && (quiet || always)
 }
 
-// compare looks whether the channel stands where Redis does. If it does not, the channel must be synchronised, and
-// compare returns true. An event that has come since endPeriod may be younger than tip; then compare says nothing.
+// compare returns true if the channel's tip differs from tip, which was read from Redis. Then the channel must be
+// synchronised. If an event has come since endPeriod, tip may be older than it, so compare returns false.
 func (c *channel) compare(tip store.Tip) (stale bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -206,8 +208,8 @@ func (c *channel) detach(f *Feed) {
 	}
 }
 
-// trim bounds the memory; c.mu is held. Slices of c.history.Events that were handed out stay as they are, because
-// nothing is ever written over.
+// trim removes old events from memory; c.mu is held. Slices of c.history.Events that callers hold stay as they are,
+// because the events in the array are never overwritten.
 func (c *channel) trim() {
 	events := c.history.Events
 	dropped := 0
@@ -226,7 +228,7 @@ func (c *channel) trim() {
 	c.history.Events, c.memoryBytes = events[dropped:], bytes
 }
 
-// lingers returns how long the channel stays subscribed after its last stream.
+// lingers returns how long the channel stays subscribed after its last stream has ended.
 func (c *channel) lingers() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()

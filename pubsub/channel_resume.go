@@ -11,10 +11,11 @@ import (
 // resumePoint is where one stream is in one channel.
 type resumePoint struct {
 	resume bool           // the client has been here before
-	at     store.Position // of a client that resumes: what it has seen last
+	at     store.Position // the newest event that a client that resumes has seen
 	known  bool           // at could be read from the client's last event id
-	replay int            // how many of the newest events a client gets that comes for the first time
-	// epoch is the channel's when the client asked. A channel that is live in a later one was compared with Redis since.
+	replay int            // how many of the newest events a client gets that connects for the first time
+	// epoch is the epoch of the channel when the client asked. If the channel is live in a later epoch, it has been
+	// compared with Redis since.
 	epoch int
 }
 
@@ -28,8 +29,8 @@ const (
 	needVerification      // Redis must be asked about the position: another replica may be ahead of this one
 )
 
-// replay returns what a stream gets before it goes live, and the position before the first of these events; c.mu is held.
-// If something is missing for that, it must be provided, and replay called again.
+// replay returns the events that a stream gets before new ones, and the position before the first of them; c.mu is
+// held. If missing is not needNothing, the caller must provide what it says and call replay again.
 func (c *channel) replay(s resumePoint) (p part, missing need) {
 	p.tip, p.epoch = c.history.Tip, c.epoch
 	switch {
@@ -62,8 +63,8 @@ func (c *channel) replay(s resumePoint) (p part, missing need) {
 	return p, needNothing
 }
 
-// load reads the whole history into memory. However many streams ask at once, it is read once. It reports whether what
-// was read does not lead to where the channel stands: then the channel must be synchronised first.
+// load reads the whole history into memory. If many streams ask at the same time, it is read once. stale is true if
+// what was read ends before the channel's newest event: then the channel must be synchronised first.
 func (c *channel) load(ctx context.Context, read func() (store.History, error)) (stale bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

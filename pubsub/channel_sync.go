@@ -13,13 +13,13 @@ func (c *channel) staleEpoch() (epoch int, stale bool) {
 	return c.epoch, c.state == subscribed
 }
 
-// synchronise brings the channel up to what Redis has stored. tip says where Redis stands; read reads all of it, and is
-// called only if the channel stands somewhere else. synchronise reports whether it must be called again. One goroutine at
-// a time calls it for a channel.
+// synchronise delivers what the channel has missed. tip is the channel's tip in Redis. read returns the whole history
+// from Redis; it is called only if the channel cannot reach tip without it. synchronise reports whether it must be
+// called again. One goroutine at a time calls it for a channel.
 //
-// tip and what read returns must be younger than epoch (see staleEpoch): an older one could say that nothing was missed
-// although something was. And what was announced before they were read must have arrived: the list may have been trimmed
-// of events that are on their way to this replica, and these are not lost.
+// tip and the history must be read after the epoch began (see staleEpoch). A reading from before could say that nothing
+// was missed although something was. And all announcements from before the reading must have arrived: Redis may already
+// have trimmed an event whose announcement has not arrived yet, and that event is not lost.
 func (c *channel) synchronise(epoch int, tip store.Tip, read func() (store.History, error)) (again bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -44,8 +44,8 @@ func (c *channel) synchronise(epoch int, tip store.Tip, read func() (store.Histo
 	return false, nil
 }
 
-// synchroniseFully delivers what leads to the history that read returns. It reports whether that is out of date. c.mu is
-// held, but not while read is called.
+// synchroniseFully delivers what the channel has missed according to the history that read returns. It reports whether
+// that history is out of date. c.mu is held, but not while read is called.
 func (c *channel) synchroniseFully(epoch int, read func() (store.History, error)) (again bool, err error) {
 	begun, before := c.begun, len(c.pending)
 	c.mu.Unlock()
@@ -70,7 +70,7 @@ func (c *channel) synchroniseFully(epoch int, read func() (store.History, error)
 	return false, nil
 }
 
-// reaches reports whether the channel, with what was announced meanwhile, stands where Redis did; c.mu is held.
+// reaches reports whether the pending events bring the channel to tip, or beyond it; c.mu is held.
 func (c *channel) reaches(tip store.Tip) bool {
 	ours := c.history.Tip.Position
 	if tip.Base != c.history.Base || ours.Offset > tip.Position.Offset {
@@ -79,8 +79,9 @@ func (c *channel) reaches(tip store.Tip) bool {
 	return c.deliverPending() && (c.history.Tip.Position == tip.Position || c.trail.has(tip.Position))
 }
 
-// forgetUnknown drops, of the first n pending events, those that lead nowhere. They were announced before Redis was
-// read, so what it still has of them is known by now. The others are of a branch that is lost. c.mu is held.
+// forgetUnknown drops those of the first n pending events that do not follow the newest event. They were announced
+// before Redis was read, so the channel has all of them that Redis still has. The others belong to a lost branch. c.mu
+// is held.
 func (c *channel) forgetUnknown(n int) {
 	kept := make([]store.Event, 0, len(c.pending))
 	for i, e := range c.pending {
@@ -111,7 +112,7 @@ func (c *channel) deliverPending() bool {
 	return true
 }
 
-// begin sets the channel to where it stands in Redis, the first time; c.mu is held.
+// begin gives the channel its first history; c.mu is held.
 func (c *channel) begin(h store.History) {
 	c.begun, c.history, c.whole = true, h, c.rule.Latest
 	c.trail.add(h.Tip.Position)
@@ -120,17 +121,17 @@ func (c *channel) begin(h store.History) {
 	}
 }
 
-// catchUp delivers what leads to theirs, which Redis has stored; c.mu is held.
+// catchUp delivers what the channel has missed according to theirs, the history that Redis has stored; c.mu is held.
 func (c *channel) catchUp(theirs store.History) {
 	before := c.history.Tip.Position
 	events, gap := catchUp(c.history, &c.trail, theirs, c.rule)
 	if common := c.trail.last(); gap == "" && common != before {
-		// Even if nothing comes, clients must hold a position that every replica knows.
+		// Even if no new event comes, clients must hold a position that every replica knows.
 		for _, r := range c.feeds {
 			r.feed.rewind(r.index, common)
 		}
 	}
-	// What was in memory may be of an abandoned branch; theirs is what is stored.
+	// The events in memory may belong to an abandoned branch, so the stored history replaces them.
 	c.history, c.whole, c.loadedAt, c.memoryBytes = theirs, true, time.Now(), 0
 	for _, e := range theirs.Events {
 		c.memoryBytes += len(e.Data)

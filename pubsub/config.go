@@ -14,8 +14,8 @@ type Config struct {
 	Replica   string   `desc:"name of this replica; empty: the host's name and a random ending"`
 	Ingest    []string `desc:"general channels, separated by commas, whose PUBLISH messages are stored even while nobody watches"`
 	FeedBytes int      `split_words:"true" default:"1048576" desc:"bytes of frames that streams on the same channels share; one further behind is closed and resumes. Above 256 MiB in all, 64 KiB each"`
-	// CheckEvery is how often quiet channels are compared with Redis; 0 stands for five seconds. It is no setting of a
-	// user's: tests do not want to wait.
+	// CheckEvery is the time between two comparisons of quiet channels with Redis; 0 means five seconds. Users cannot
+	// set it: it is for tests, which do not want to wait.
 	CheckEvery time.Duration `ignored:"true"`
 }
 

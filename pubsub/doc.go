@@ -20,8 +20,8 @@
 //     last one as that of its predecessor. Otherwise the channel is compared with what Redis has stored.
 //   - After every reconnection all channels are compared with Redis. Those on which nothing comes are compared every few
 //     seconds too.
-//   - A probe goes the whole way every second. A connection that does not deliver is replaced, whatever TCP says about it,
-//     and the replica is not ready meanwhile.
+//   - Every second a probe is published and must arrive. A connection that does not deliver it is replaced, even if TCP
+//     takes it for alive, and the replica is not ready until then.
 //
 // # Model
 //
@@ -31,7 +31,7 @@
 // A channel is in one of three states:
 //
 //	lost          events may pass without reaching this replica
-//	subscribed    events reach it, and wait, since those that passed before must be read from Redis first
+//	subscribed    events reach it and wait: those that were published before must be read from Redis first
 //	live          nothing is missing: events are delivered as they come
 //
 // The listener takes a channel from lost to subscribed and back. Synchronising takes it from subscribed to live. An event
@@ -51,7 +51,7 @@
 // or this replica was not there, the client is told of a gap with the reason "reset".
 //
 // A client may be ahead of a replica: it got event 7 from another one, and this one has heard of 6. A position that is
-// unknown here is therefore never called lost before Redis was asked.
+// unknown here is therefore never reported as lost before Redis was asked.
 //
 // Feed. It has no ring buffer. Its memory grows in chunks with what is published, and is freed after 30 seconds, so a feed
 // on which nothing happens costs a few hundred bytes. A stream that is further behind than the feed keeps is ended as too

@@ -11,13 +11,14 @@ import (
 	"sluice/store/kind"
 )
 
-// The registry is the broker's channels and feeds: those that streams ask for come, and those that nobody uses go.
+// The registry holds the broker's channels and feeds. It makes those that streams ask for, and removes those that no
+// stream uses any more.
 
 // Bounds of the registry.
 const (
 	linger         = 30 * time.Second // a channel stays subscribed after its last stream: the client may come back
 	emptyLinger    = 10 * time.Second // the same for a channel that never had an event: anyone can invent names
-	channelsAtMost = 200_000          // that a replica follows; each takes some 2 KiB
+	channelsAtMost = 200_000          // how many channels a replica follows; each takes some 2 KiB
 	sweepEvery     = time.Second      // at most; more often if quiet channels are compared more often
 )
 
@@ -57,7 +58,7 @@ func (b *Broker) acquire(names, types []string, encoder Encoder) (*Feed, error) 
 		return nil, errClosed
 	}
 	for _, f := range b.feeds[key] {
-		if f.encoder == encoder && !f.over() { // the feed of a finished task is over, and its id may be used again
+		if f.encoder == encoder && !f.over() { // a finished task has ended its feed, and a new task may have the same id
 			f.streams++
 			return f, nil
 		}
@@ -133,7 +134,7 @@ func (b *Broker) release(f *Feed) {
 		return
 	}
 	f.mu.Lock()
-	if f.gone != nil { // attach has not connected it yet, and must not do so any more
+	if f.gone != nil { // attach has not connected the feed yet, and must not connect it any more
 		close(f.gone)
 	}
 	f.mu.Unlock()
@@ -150,7 +151,7 @@ func (b *Broker) release(f *Feed) {
 	}
 }
 
-// sweep removes what is no longer used, and has quiet channels compared with Redis, until ctx ends.
+// sweep removes channels that are no longer used, and compares quiet channels with Redis, until ctx ends.
 func (b *Broker) sweep(ctx context.Context) {
 	tick := time.NewTicker(min(sweepEvery, b.cfg.CheckEvery))
 	defer tick.Stop()

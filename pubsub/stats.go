@@ -10,7 +10,7 @@ import (
 type stats struct {
 	announced atomic.Int64 // announcements received
 	malformed atomic.Int64 // announcements that could not be read
-	repairs   atomic.Int64 // channels that had to be brought up from Redis
+	repairs   atomic.Int64 // how often a channel had to read its history from Redis
 	reads     atomic.Int64 // whole histories read from Redis
 	gaps      atomic.Int64 // gaps announced to streams
 }
@@ -29,7 +29,7 @@ func (b *Broker) collectors() []prometheus.Collector {
 		b.intake,
 		counter("sluice_announcements_total", "Events announced to this replica.", &b.stats.announced),
 		counter("sluice_announcements_malformed_total", "Announcements that were not readable.", &b.stats.malformed),
-		counter("sluice_repairs_total", "Channels brought up from the stored history.", &b.stats.repairs),
+		counter("sluice_repairs_total", "Times a channel had to read the stored history to find what it missed.", &b.stats.repairs),
 		counter("sluice_history_reads_total", "Whole histories read from Redis for streams and repairs.", &b.stats.reads),
 		counter("sluice_gaps_total", "Gap notices in streams' beginnings.", &b.stats.gaps),
 		gauge("sluice_channels", "Channels followed.", func() int { channels, _ := b.Counts(); return channels }),

@@ -14,14 +14,14 @@ import (
 const (
 	syncRetryAtLeast = 50 * time.Millisecond // between two tries while Redis does not answer
 	syncRetryAtMost  = 2 * time.Second
-	syncWorkers      = 8                      // histories that are read side by side
+	syncWorkers      = 8                      // histories that are read at the same time
 	tipsAtOnce       = 1000                   // channels in one pipeline
 	readTimeout      = 5 * time.Second        // one reading of Redis
-	verifyEvery      = 100 * time.Millisecond // one channel, at most, because of the unknown positions of clients
-	touchEvery       = 20 * time.Minute       // so that the position of a watched channel does not expire in Redis
+	verifyEvery      = 100 * time.Millisecond // least time between two comparisons of one channel because of clients with unknown positions
+	touchEvery       = 20 * time.Minute       // the positions of followed channels are renewed, so that they do not expire in Redis
 )
 
-// queue has a channel synchronised. It does not wait.
+// synchroniseLater puts a channel into the queue of those to be compared with Redis. It does not wait.
 func (b *Broker) synchroniseLater(c *channel) {
 	b.staleMu.Lock()
 	b.stale = append(b.stale, c)
@@ -42,8 +42,8 @@ func (b *Broker) takeStale() []*channel {
 	return slices.Compact(stale)
 }
 
-// synchronise brings channels that are queued up to what Redis has stored, until ctx ends. A channel for which Redis does
-// not answer is tried again later; the others do not wait for it.
+// synchronise compares the queued channels with Redis and delivers what they have missed, until ctx ends. If Redis does
+// not answer for a channel, that channel is tried again later; the others do not wait for it.
 func (b *Broker) synchronise(ctx context.Context) {
 	retry := syncRetryAtLeast
 	var failed []*channel // until the timer fires
@@ -94,8 +94,8 @@ func (b *Broker) synchroniseBatch(ctx context.Context, batch []*channel) (failed
 }
 
 // synchronisePart is synchroniseBatch for as many channels as fit in one pipeline. It reads all of their tips at once,
-// and then, side by side, the histories of those that are not there. err is the error of the first channel that failed;
-// it is nil if all of them failed because the connection was lost, which the listener has logged.
+// and then, at the same time, the histories of the channels that are not at their tips. err is the error of the first
+// channel that failed. It is nil if all of them failed because the connection was lost: the listener has logged that.
 func (b *Broker) synchronisePart(ctx context.Context, part []*channel) (failed []*channel, err error) {
 	epochs := make([]int, len(part))
 	for i, c := range part {
@@ -131,7 +131,8 @@ func (b *Broker) synchronisePart(ctx context.Context, part []*channel) (failed [
 	return failed, err
 }
 
-// synchroniseOne brings a channel up to its tip in Redis, which was read in an epoch of the channel.
+// synchroniseOne delivers what a channel has missed up to its tip in Redis. The tip was read in the given epoch of the
+// channel.
 func (b *Broker) synchroniseOne(ctx context.Context, c *channel, epoch int, tip store.Tip) error {
 	if _, stale := c.staleEpoch(); !stale {
 		return nil
@@ -150,7 +151,8 @@ func (b *Broker) synchroniseOne(ctx context.Context, c *channel, epoch int, tip 
 	return err
 }
 
-// tips reads where channels stand in Redis. touch also keeps their positions from expiring there.
+// tips reads the tips of channels from Redis. With touch it also renews the time after which Redis forgets their
+// positions.
 func (b *Broker) tips(ctx context.Context, channels []*channel, touch bool) ([]store.Tip, []error) {
 	names := make([]string, len(channels))
 	for i, c := range channels {
@@ -169,8 +171,8 @@ func (b *Broker) history(ctx context.Context, channel string) (store.History, er
 	return b.store.History(ctx, channel)
 }
 
-// compareQuiet compares channels on which nothing has come lately with Redis. It finds an announcement that was lost and
-// that no later one followed, and a Redis that was emptied.
+// compareQuiet compares channels that had no event lately with Redis. That finds a lost announcement that no other one
+// followed, and a Redis that was emptied.
 func (b *Broker) compareQuiet(ctx context.Context, touch bool) {
 	if b.listener.Ready() != nil {
 		return // the next session synchronises all channels anyway

@@ -8,14 +8,16 @@ import (
 	"sluice/store/kind"
 )
 
-// trailLength is how many delivered positions a channel remembers, of 16 bytes each. It bounds how old a snapshot may be
-// from which Redis comes back, so that the replica still finds the last common event.
+// trailLength is how many delivered positions a channel remembers, of 16 bytes each. If Redis comes back from a
+// snapshot that is older than all of them, the replica finds no common event.
 const trailLength = 4096
 
-// trailSlack is how many older positions a trail holds before it drops them: each time, the others have to be moved.
+// trailSlack is how many older positions a trail collects before it drops them. Dropping moves all others, so it must
+// be rare.
 const trailSlack = 1024
 
-// maxRewinds bounds how many times Redis may have come back older for one position to be translated.
+// maxRewinds is how many times Redis may have come back from an older snapshot before a position cannot be translated
+// any more.
 const maxRewinds = 16
 
 // trail remembers which positions were delivered, and what became of those that Redis lost. It is not safe for
@@ -57,7 +59,7 @@ func (t *trail) add(p store.Position) {
 // last returns the newest delivered position of the valid branch.
 func (t *trail) last() store.Position { return t.positions[len(t.positions)-1] }
 
-// rewind looks for the newest delivered position that theirs, which Redis has stored, still has. If there is one, the
+// rewind finds the newest delivered position that Redis still has in its history, theirs. If there is one, the
 // positions that were delivered after it become abandoned.
 func (t *trail) rewind(theirs store.History) (common store.Position, ok bool) {
 	recent := t.recent()
@@ -95,16 +97,17 @@ func (t *trail) translate(p store.Position) store.Position {
 	return p
 }
 
-// catchUp decides what leads from ours, which a replica has delivered, to theirs, which Redis has stored. It returns the
-// events to deliver, and the reason for a gap notice before them if others are lost. It is the whole of the promise
-// "nothing lost, nothing twice" between Redis and the replica, and free of clocks and connections.
+// catchUp decides what a replica must deliver. ours is what it has delivered, theirs is what Redis has stored. catchUp
+// returns the events to deliver, and the reason for a gap notice before them if other events are lost. Between Redis
+// and the replica, this function alone keeps the promise "nothing lost, nothing twice". It uses no clock and no
+// connection.
 func catchUp(ours store.History, past *trail, theirs store.History, rule kind.Rule) ([]store.Event, store.Reason) {
 	events, gap := theirs.After(ours.Tip.Position)
 	if gap == "" {
 		return events, ""
 	}
 	if theirs.Base != ours.Base {
-		gap = store.Reset // another life of the channel, even if the offset looks like an old one
+		gap = store.Reset // Redis lost the channel and it began anew, even if an offset looks familiar
 	} else if gap == store.Reset {
 		if common, ok := past.rewind(theirs); ok {
 			events, gap = theirs.After(common)

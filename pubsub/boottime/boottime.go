@@ -1,9 +1,8 @@
 // Package boottime tells how long ago the machine was started, by a clock that nobody can set.
 //
 // The wall clock may be set back or forward at any time. Go's monotonic clock may not, but on Linux it stands still
-// while the machine sleeps (suspend). What is remembered somewhere else for a limited time, such as a marker in Redis,
-// needs a clock that has neither flaw. A reading is a system call on Linux: where many messages arrive together, one
-// reading for all of them will do.
+// while the machine sleeps (suspend). To know whether Redis still remembers a marker, a replica needs a clock that has
+// neither flaw. Each reading is a system call on Linux, so take one reading for all messages that arrive together.
 package boottime
 
 import "time"

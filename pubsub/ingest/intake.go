@@ -53,7 +53,7 @@ type Intake struct {
 	log        *slog.Logger
 	stats      stats
 	metrics    []prometheus.Collector
-	now        func() time.Duration // boottime.Now: a name may be forgotten while the machine sleeps
+	now        func() time.Duration // boottime.Now, because Redis may forget a marker while the machine sleeps
 
 	// ctx ends all presenting. It is held here because Add starts goroutines, and a message comes without a context.
 	ctx    context.Context
@@ -62,10 +62,10 @@ type Intake struct {
 
 	mu       sync.Mutex
 	backlogs map[string]*backlog      // by channel, while messages wait there; guarded by mu
-	joined   map[string]time.Duration // by channel: when this replica became a newcomer there, by now; guarded by mu
+	joined   map[string]time.Duration // by channel: when this replica subscribed, by the clock now; guarded by mu
 	beaten   map[string]bool          // by channel: another replica was faster the last time; guarded by mu
 	bytes    int                      // of all waiting messages; guarded by mu
-	closing  bool                     // no message is taken any more, and those that wait are due at once; guarded by mu
+	closing  bool                     // no message is accepted any more, and those that wait are due at once; guarded by mu
 }
 
 // New returns an Intake that has adopter store messages. A payload of more than maxPayload bytes is rejected. Close
@@ -100,8 +100,8 @@ func (in *Intake) Forget(channels []string) {
 	}
 }
 
-// Add takes a message, which is kept until it is stored or given up. It does not block. The messages of a channel must
-// be added in the order in which Redis delivers them.
+// Add accepts a message. It is kept until it is stored, rejected or dropped (see the limits in the package comment).
+// Add does not block. The messages of a channel must be added in the order in which Redis delivers them.
 func (in *Intake) Add(channel string, m Message) {
 	in.stats.seen.Add(1)
 	in.mu.Lock()
@@ -111,7 +111,7 @@ func (in *Intake) Add(channel string, m Message) {
 	}
 	if in.bytes+len(m.Payload)+messageOverhead > waitingBytes {
 		if in.stats.lost.Add(1)%1000 == 1 {
-			in.log.Error("raw messages lost: Redis does not take them", "channel", channel)
+			in.log.Error("raw messages lost: Redis accepts no writes, and too many messages wait", "channel", channel)
 		}
 		return
 	}
@@ -125,8 +125,9 @@ func (in *Intake) Add(channel string, m Message) {
 	b.messages = append(b.messages, waiting{Message: m, notBefore: in.endOfDelay(channel, m)})
 }
 
-// endOfDelay returns until when a message must wait because this replica is a newcomer to its channel; in.mu is held. A
-// message that was added before Joined is of an earlier connection: the other replicas have had time enough for it.
+// endOfDelay returns until when a message must wait because this replica has just subscribed to its channel; in.mu is
+// held. A message that was added before Joined came over an earlier connection, so the other replicas have had enough
+// time.
 func (in *Intake) endOfDelay(channel string, m Message) time.Duration {
 	joined, newcomer := in.joined[channel]
 	switch end := joined + newcomerDelay; {
@@ -155,8 +156,8 @@ func (in *Intake) Adopted(channel string, id RawID) {
 	}
 }
 
-// Close takes no more messages, presents those that wait for at most grace, and returns when nothing is being
-// presented any more.
+// Close makes Add drop all further messages. It goes on presenting those that wait, for grace at most, and returns when
+// all goroutines have ended.
 func (in *Intake) Close(grace time.Duration) {
 	in.mu.Lock()
 	in.closing = true
@@ -174,7 +175,7 @@ func (in *Intake) Close(grace time.Duration) {
 	select {
 	case <-presented:
 	case <-timer.C:
-		in.log.Error("raw messages lost: Redis does not take them")
+		in.log.Error("raw messages lost: Redis accepts no writes, and this replica stops")
 	}
 	in.cancel()
 	<-presented
@@ -208,7 +209,7 @@ func (in *Intake) present(b *backlog) {
 	}
 }
 
-// drafts makes of messages what the store takes.
+// drafts turns messages into the form that Adopt expects.
 func (in *Intake) drafts(channel string, batch []waiting) []store.RawMessage {
 	messages := make([]store.RawMessage, len(batch))
 	for i, m := range batch {
@@ -236,9 +237,9 @@ func (in *Intake) waitUntilDue(b *backlog) bool {
 		select {
 		case <-timer.C:
 		case <-b.wake:
-			timer.Stop()
+			timer.Stop() // the first message may be another one now: untilDue looks again
 		case <-in.ctx.Done():
-			timer.Stop()
+			timer.Stop() // untilDue ends the backlog
 		}
 	}
 }
@@ -250,7 +251,7 @@ func (in *Intake) untilDue(b *backlog) (delay time.Duration, more bool) {
 	defer in.mu.Unlock()
 	now := in.now()
 	for len(b.messages) > 0 && now-b.messages[0].ReceivedAt > waitingTime {
-		in.remove(b, 0, 1) // The store may have forgotten its marker, and would store it a second time.
+		in.remove(b, 0, 1) // the store may have forgotten its marker, and would store the message a second time
 		in.stats.lost.Add(1)
 	}
 	if len(b.messages) == 0 || in.ctx.Err() != nil {
@@ -280,7 +281,7 @@ func (in *Intake) batch(b *backlog) []waiting {
 // remove takes messages[from:to] out of a backlog; in.mu is held.
 func (in *Intake) remove(b *backlog, from, to int) { in.bytes -= b.remove(from, to) }
 
-// noteBeaten remembers whether another replica was faster the last time.
+// noteBeaten remembers whether another replica stored the last messages of a channel before this one could.
 func (in *Intake) noteBeaten(channel string, beaten bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()

@@ -66,5 +66,5 @@ func (q *Sequencer) Counted(source string) int {
 	return 0
 }
 
-// Forget ends the counting of a source to which the connection is no longer subscribed.
+// Forget stops following a source to which the connection is no longer subscribed.
 func (q *Sequencer) Forget(source string) { delete(q.sources, source) }

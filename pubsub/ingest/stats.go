@@ -21,7 +21,7 @@ func (s *stats) collectors() []prometheus.Collector {
 		counter("sluice_raw_messages_total", "Raw PUBLISH messages seen.", &s.seen),
 		counter("sluice_raw_stored_total", "Raw PUBLISH messages stored by this replica.", &s.stored),
 		counter("sluice_raw_rejected_total", "Raw PUBLISH messages rejected by this replica.", &s.rejected),
-		counter("sluice_raw_lost_total", "Raw PUBLISH messages given up because Redis took nothing for too long.", &s.lost),
+		counter("sluice_raw_lost_total", "Raw PUBLISH messages dropped because Redis accepted no writes for too long.", &s.lost),
 	}
 }
 

@@ -26,7 +26,7 @@ type conn struct {
 	*socket
 	respReader
 
-	// canPublish reports whether the server takes PUBLISH on a connection that has subscribed. Redis does, in RESP3;
+	// canPublish is true if the server accepts PUBLISH on a connection that has subscribed. Redis does, in RESP3;
 	// miniredis does not.
 	canPublish bool
 }
@@ -44,18 +44,19 @@ func (s *socket) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// lastRead returns when something was read from the socket the last time.
+// lastRead returns when the socket was last read from.
 func (s *socket) lastRead() time.Duration { return time.Duration(s.readAt.Load()) }
 
-// newConn returns a connection that keeps at most maxBytes of a payload, and one byte more if it is longer.
+// newConn returns a connection that keeps at most maxBytes+1 bytes of a payload: the extra byte shows that it was
+// longer.
 func newConn(nc net.Conn, maxBytes int, now func() time.Duration) *conn {
 	s := &socket{Conn: nc, now: now}
 	s.readAt.Store(int64(now()))
 	return &conn{socket: s, respReader: respReader{r: bufio.NewReaderSize(s, 64<<10), maxBytes: maxBytes}}
 }
 
-// dial connects and logs in with the options of an ordinary client, so that addresses, TLS, users and Sentinel are
-// the business of go-redis. It subscribes to the given names (at least one) before it returns.
+// dial connects and logs in with the options of an ordinary client, so that go-redis handles addresses, TLS, users and
+// Sentinel. It subscribes to the given names (at least one) before it returns.
 func dial(ctx context.Context, o *redis.Options, maxBytes int, now func() time.Duration, names ...string) (*conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
@@ -84,7 +85,7 @@ func dial(ctx context.Context, o *redis.Options, maxBytes int, now func() time.D
 }
 
 // login switches to RESP3 with HELLO (https://redis.io/docs/latest/commands/hello/), subscribes to names, and finds out
-// whether the server takes PUBLISH on this connection.
+// whether the server accepts PUBLISH on this connection.
 func (c *conn) login(ctx context.Context, o *redis.Options, names []string) error {
 	hello := []string{"HELLO", "3"}
 	user, password, err := credentials(ctx, o)

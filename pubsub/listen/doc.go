@@ -14,9 +14,9 @@
 //	watch   sends a PING and a probe every second
 //
 // A probe is a message that the ordinary client publishes to this replica's own probe channel, and that must arrive on
-// the subscribed connection. It proves the whole way: it finds a dead peer, a failover that left the old connection
-// open, and a Redis that lost the subscription. A PING on the connection itself finds it dead while the ordinary client
-// cannot publish either. The state of the last probe is what [Listener.Ready] returns.
+// the subscribed connection. So a probe finds a dead peer, a failover that left the old connection open, and a Redis
+// that lost the subscription. While the ordinary client cannot publish, only the PING finds out whether the connection
+// is dead. [Listener.Ready] returns the result of the last probe.
 //
 // A probe is also a fence: when it has come back, everything that was published before it has been handed to the
 // Receiver ([Listener.Fence]).
@@ -24,20 +24,20 @@
 // # Design
 //
 // A RESP client of its own. redis.PubSub cannot put a SUBSCRIBE and a PUBLISH into one transaction, and it reconnects
-// when it likes, without a word. Both matter: marker and subscription go in one transaction (MULTI, SUBSCRIBE, PUBLISH,
-// EXEC) on the subscribing connection. Otherwise a raw message could arrive between the two at a replica that is the
-// only one, and it would have no name: Redis would have told the publisher that it has a receiver, and nobody would
-// store it. Dialling, addresses, TLS and users are still those of go-redis.
+// by itself and does not report it. Both matter: marker and subscription go in one transaction (MULTI, SUBSCRIBE,
+// PUBLISH, EXEC) on the subscribing connection. Otherwise a raw message could arrive between the two at a replica that
+// is the only one, and it would have no name: Redis would have told the publisher that it has a receiver, and nobody
+// would store it. Dialling, addresses, TLS and users are still those of go-redis.
 //
-// Two servers need something else. A Redis that is full refuses everything inside a transaction; outside of one it takes
-// SUBSCRIBE, and it carries out one short write in one go. miniredis does not take PUBLISH on a subscribed connection;
-// there the ordinary client publishes the marker once the subscription is confirmed. The embedded Redis has one
-// replica, which is not ready before its marker has come, so nothing can come in between either.
+// Two servers need something else. A Redis that is full refuses everything inside a transaction. Outside of one it
+// accepts SUBSCRIBE, and it carries out the commands of one short write in one step. miniredis does not accept PUBLISH
+// on a subscribed connection; there the ordinary client publishes the marker once the subscription is confirmed. The
+// embedded Redis has one replica, which is not ready before its marker has come, so no message can come in between
+// either.
 //
 // Names for raw messages. The reading goroutine asks an [ingest.Sequencer] for them. It must see every marker and every
-// raw message in the order of one connection, and is worthless once that connection ends; so each session has one, and
-// this package imports ingest. The other way round, the Receiver would have to be told of sessions, sources and
-// markers.
+// raw message in the order of one connection, and cannot be used once that connection ends. So each session has one,
+// and this package imports ingest. Otherwise the Receiver would have to know sessions, sources and markers.
 //
 // Time. A raw message may lie in the socket while the process is paused or the machine asleep, for longer than the store
 // remembers its marker. A session therefore ends when it finds that it was not running for 10 seconds. It measures with

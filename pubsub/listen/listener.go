@@ -23,18 +23,19 @@ import (
 const (
 	retryAtLeast = 50 * time.Millisecond
 	retryAtMost  = 2 * time.Second
-	stableTime   = 10 * time.Second // after a session as long as this the next one begins soon again
+	stableTime   = 10 * time.Second // after a longer session the pause is retryAtLeast again
 )
 
 // How many names go into one command.
 const (
 	namesPerBatch = 500
-	// Without a transaction a command must be carried out in one go all the same. Redis reads 16 KiB at a time.
+	// Without a transaction Redis must still carry out the commands of a write in one step. It does if they fit into
+	// the 16 KiB that it reads at a time.
 	namesPerWrite = 25
 )
 
-// Receiver is told what comes in. All of its methods are called by one goroutine at a time, the one that reads the
-// connection. They must not block: meanwhile Redis's output buffer for this connection fills up.
+// Receiver gets what arrives from Redis. One goroutine at a time calls its methods, the one that reads the connection.
+// They must not block, because Redis's output buffer for this connection fills up meanwhile.
 type Receiver interface {
 	// Announced hands over an announcement of a new event of channel. The payload is the receiver's to keep.
 	Announced(channel string, payload []byte)
@@ -53,7 +54,8 @@ type Config struct {
 	Redis *redis.Client
 	// Replica is the name of this replica, unique among those on one Redis.
 	Replica string
-	// MaxPayload is how many bytes of a payload are handed over at least. A payload that is cut off is longer than that.
+	// MaxPayload is how long a payload may be and is still handed over whole. Of a longer payload the Receiver gets
+	// more than MaxPayload bytes, but maybe not all.
 	MaxPayload int
 	Receiver   Receiver
 	Log        *slog.Logger
@@ -124,8 +126,8 @@ func New(cfg Config) *Listener {
 	return l
 }
 
-// Want adds a subscription, or replaces the one of the same channel. The receiver is told when it is in place. Want may
-// be called before Run and does not block.
+// Want adds a subscription, or replaces that of the same channel. Receiver.Subscribed is called when it is in place,
+// unless it is for a pattern. Want may be called before Run and does not block.
 func (l *Listener) Want(s Subscription) {
 	l.mu.Lock()
 	l.wanted[s.Channel] = s
@@ -174,8 +176,8 @@ func (l *Listener) Run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		// A full Redis refuses SUBSCRIBE too if it is in a transaction. Nothing is lost by doing without one: a full Redis
-		// stores no raw messages anyway.
+		// A full Redis refuses SUBSCRIBE inside a transaction. The next session does without one. No raw message is
+		// lost by that, because a full Redis stores none anyway.
 		l.full.Store(strings.HasPrefix(err.Error(), "OOM"))
 		if time.Since(began) > stableTime {
 			retry = retryAtLeast
@@ -207,7 +209,7 @@ func (l *Listener) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// redisProblem is what an operator reads of an error.
+// redisProblem returns an error as /readyz shows it to an operator.
 func redisProblem(err error) error { return errors.New("Redis: " + err.Error()) }
 
 // setReady sets what Ready returns.
@@ -238,8 +240,8 @@ func (l *Listener) restart() {
 	l.wake()
 }
 
-// nextBatch returns what to subscribe to and what to end next. Ends go first: a channel that was ended and is wanted
-// again must remain subscribed.
+// nextBatch returns which subscriptions to make and which to end next. The caller ends subscriptions before it makes
+// new ones, so that a channel that was ended and is wanted again stays subscribed.
 func (l *Listener) nextBatch() (add, remove []Subscription) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -261,7 +263,7 @@ func (l *Listener) nextBatch() (add, remove []Subscription) {
 	}
 	l.toAdd = l.toAdd[n:]
 	if len(l.toAdd) == 0 {
-		l.toAdd = nil // frees the array: there may have been very many
+		l.toAdd = nil // frees the array, which may be large
 	}
 	return add, remove
 }

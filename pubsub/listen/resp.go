@@ -9,7 +9,7 @@ import (
 	"strconv"
 )
 
-// maxNameBytes bounds what is kept of a name in a push message. Redis sends no longer ones that we have asked for.
+// maxNameBytes bounds what is kept of a name in a push message. No name that this package subscribes to is longer.
 const maxNameBytes = 1024
 
 // respReader reads the part of RESP3 that a subscribing connection meets
@@ -117,8 +117,8 @@ func (r *respReader) push(header []byte) (message, error) {
 	}
 }
 
-// element reads a bulk string or a number. It keeps at most limit+1 bytes of a string, so that the receiver sees that it
-// was too long.
+// element reads a bulk string or a number. It keeps at most limit+1 bytes of a string: the extra byte shows that the
+// string was longer.
 func (r *respReader) element(limit int) ([]byte, error) {
 	line, err := r.line()
 	if err != nil {

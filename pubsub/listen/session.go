@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	leaveTimeout = time.Second // for Redis to carry out the UNSUBSCRIBE of a replica that stops
+	leaveTimeout = time.Second // how long a replica that stops waits for Redis to carry out its UNSUBSCRIBE
 
 	// countedAtMost is how many channels a pattern may count under one marker before this replica publishes a new one.
 	countedAtMost = 100_000
@@ -85,8 +85,9 @@ func (l *Listener) runSession(parent context.Context) error {
 	return context.Cause(ctx)
 }
 
-// leave ends a session with which nothing is wrong. Redis counts this replica as a receiver until it has carried out
-// UNSUBSCRIBE, so the reader goes on until the reply to the last command. That is an error, as there is no such command.
+// leave ends a session because the replica stops. Redis counts this replica as a receiver until it has carried out
+// UNSUBSCRIBE, so the reader goes on until the reply to the last command. LEAVE is no command of Redis, so its reply is
+// an error, which ends the reader.
 func (s *session) leave() {
 	if err := s.conn.send([]string{"UNSUBSCRIBE"}, []string{"PUNSUBSCRIBE"}, []string{"LEAVE"}); err != nil {
 		_ = s.conn.Close()
@@ -133,7 +134,7 @@ func (s *session) read() error {
 	}
 }
 
-// messageCame takes a message to a subscribed channel.
+// messageCame handles a message to a subscribed channel.
 func (s *session) messageCame(m message, receivers int64) error {
 	switch m.channel {
 	case store.MarkerChannel:
@@ -150,7 +151,7 @@ func (s *session) messageCame(m message, receivers int64) error {
 	return nil
 }
 
-// markerCame takes a marker of this replica or another one.
+// markerCame handles a marker of this replica or of another one.
 func (s *session) markerCame(text string, receivers int64) {
 	marker, sources, _ := strings.Cut(text, " ")
 	s.batchMu.Lock()
@@ -175,7 +176,7 @@ func (s *session) rawCame(source, channel string, payload []byte) error {
 	}
 	s.listener.cfg.Receiver.Raw(channel, ingest.Message{ID: id, Payload: payload, ReceivedAt: receivedAt})
 	if id.Number == 1 && source != channel && s.sequencer.Counted(source) == countedAtMost {
-		// The counts take memory. A new marker begins all of them anew, on every replica.
+		// The counts take memory. A new marker sets all of them back, on every replica.
 		s.listener.Want(Subscription{Channel: source, Raw: true, Pattern: true})
 	}
 	return nil

@@ -8,7 +8,7 @@ import (
 	"sluice/store"
 )
 
-// write is the writing goroutine: it sends what is wanted and no longer wanted, in batches.
+// write is the writing goroutine. It makes and ends subscriptions, in batches.
 func (s *session) write(ctx context.Context) error {
 	if err := s.conn.send([]string{"PSUBSCRIBE", store.PatternMarkerChannel}); err != nil {
 		return err
@@ -35,7 +35,7 @@ func (s *session) write(ctx context.Context) error {
 	}
 }
 
-// unsubscribe ends subscriptions. That of a pattern is never ended.
+// unsubscribe ends subscriptions. Subscriptions to patterns never end.
 func (s *session) unsubscribe(remove []Subscription) error {
 	for len(remove) > 0 {
 		n := min(len(remove), namesPerBatch)
@@ -122,8 +122,8 @@ func (s *session) subscribe(ctx context.Context, add []Subscription) error {
 	return s.conn.send(commands...)
 }
 
-// subscribeApart subscribes on a server that takes no PUBLISH here (miniredis): the ordinary client publishes the
-// markers as soon as the subscriptions are confirmed.
+// subscribeApart subscribes on a server that does not accept PUBLISH on this connection (miniredis). The ordinary
+// client publishes the markers as soon as the subscriptions are confirmed.
 func (s *session) subscribeApart(ctx context.Context, o order) error {
 	commands, markers := o.commands()
 	if err := s.conn.send(commands...); err != nil {
@@ -152,7 +152,7 @@ func (s *session) subscribeApart(ctx context.Context, o order) error {
 	return nil
 }
 
-// expect remembers what the markers of an order mean when they come.
+// expect remembers which subscriptions are in place when the markers of an order arrive.
 func (s *session) expect(o order) {
 	s.batchMu.Lock()
 	defer s.batchMu.Unlock()

@@ -19,12 +19,12 @@ const (
 // Why a session ends although its connection seems to be open.
 var (
 	errDeaf   = errors.New("a published probe did not come back")
-	errMoved  = errors.New("a published probe had no receiver: Redis is another one now")
+	errMoved  = errors.New("the client and the subscription reach different Redis servers")
 	errSilent = errors.New("the connection is silent")
 	errPaused = errors.New("this process was paused")
 )
 
-// watch proves every second that messages arrive, and returns why they do not.
+// watch checks every second that messages arrive. It returns an error when they do not.
 func (s *session) watch(ctx context.Context) error {
 	tick := time.NewTicker(probeInterval)
 	defer tick.Stop()
@@ -60,8 +60,8 @@ func (s *session) noteTime() error {
 	return nil
 }
 
-// sendProbe sends one probe. If Redis does not take it, that says nothing about the session, so the session goes on;
-// but the replica is not ready then.
+// sendProbe sends one probe. If Redis refuses it or does not answer, the subscription may still work, so the session
+// goes on; but the replica is not ready.
 func (s *session) sendProbe(ctx context.Context) error {
 	sent := time.Now()
 	err := s.probe(ctx)
