@@ -50,7 +50,7 @@ func (s *Server) listEvents(c echo.Context) error {
 	answer := struct {
 		Channel     string            `json:"channel"`
 		Events      []json.RawMessage `json:"events"`                // oldest first
-		LastEventID string            `json:"lastEventId,omitempty"` // where the next page, or a stream, goes on
+		LastEventID string            `json:"lastEventId,omitempty"` // the next page, or a stream, continues after it
 		Gap         store.Reason      `json:"gap,omitempty"`         // why events are missing between "after" and the first of these
 	}{Channel: channel, Events: []json.RawMessage{}, LastEventID: lastID(h)}
 

@@ -9,28 +9,29 @@
 //
 // # Status codes
 //
-//	200, 201, 202       as usual; 2xx for a publish means: stored in Redis and announced, in one step
+//	200, 201, 202       as usual; for a publish they mean that the event is stored in Redis and announced, in one step
 //	204                 ends a stream for good: the task has ended, and the client has seen that
 //	400, 405, 413       something is wrong with the request
 //	403                 a page of another origin may not publish
 //	404                 no such address, or no such task
 //	409                 the task has ended, or exists
 //	429                 too many streams from one address
-//	503                 Redis or this replica is away
+//	503                 Redis does not answer or refuses, or this replica is stopping or busy
 //
 // Every refusal is JSON: {"error","code"}, and "fields" if it is about some fields of the request.
 //
 // # Design
 //
-// EventSource gives up for good when a stream answers anything but 200. So a stream that could be served a moment later (the
-// replica drains, Redis is away, too many clients come at once) is answered with a 200 that only says when to come back, if
-// the client is an EventSource and no proxy of ours stands between (see comeBack).
+// EventSource gives up for good when a stream answers anything but 200. But a stream may be possible a moment later:
+// when this replica is stopping, Redis does not answer, or too many clients come at once. Then an EventSource gets a
+// 200 that only says when to come back, unless nginx.conf's proxy does that itself (see comeBack).
 //
 // The first frame of a stream has the client's position and no data. EventSource takes the id from it (WHATWG HTML,
 // section 9.2.6), so a client that loses its connection before the first event resumes too.
 //
-// net/http accepts connections and reads requests. After that it is in the way of a stream: it keeps two goroutines and some
-// 4 KiB of buffers for each connection. So a stream's connection is taken over from it where that is possible (carry.go).
+// net/http accepts connections and reads requests. For a stream that is open for hours it costs too much: two
+// goroutines and some 4 KiB of buffers for each connection. So a stream's connection is taken away from net/http where
+// that is possible (carry.go).
 //
 // echo stays in this package. Nothing below knows HTTP.
 package gateway

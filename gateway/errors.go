@@ -12,14 +12,14 @@ import (
 	"sluice/store/kind"
 )
 
-// refusal is an answer that is not what was asked for. Its exported fields are the JSON that a client gets.
+// refusal is the answer to a request that the gateway does not carry out. A client gets its exported fields as JSON.
 type refusal struct {
 	status     int
 	Message    string   `json:"error"`
 	Code       string   `json:"code"`
 	Fields     []string `json:"fields,omitempty"` // of the request: those that are missing or wrong
 	retryAfter int      // seconds for the Retry-After header; 0: no such header
-	cause      error    // for our log, never for a client
+	cause      error    // for the gateway's log, never for a client
 }
 
 func (r *refusal) Error() string { return r.Message }
@@ -57,7 +57,7 @@ var (
 	}
 )
 
-// refusalOf is the one table from errors to answers. An error that it does not know came from a call to Redis.
+// refusalOf is the one table from errors to answers. An error that is not in the table counts as an error of Redis.
 func refusalOf(err error) *refusal {
 	if r, ok := errors.AsType[*refusal](err); ok {
 		return r
@@ -70,7 +70,7 @@ func refusalOf(err error) *refusal {
 		case http.StatusNotFound:
 			return errNotFound
 		case http.StatusMethodNotAllowed:
-			return refuse(h.Code, "method_not_allowed", "This address does not take this method")
+			return refuse(h.Code, "method_not_allowed", "This address does not accept this method")
 		case http.StatusInternalServerError:
 			return refuse(h.Code, "internal", "Something went wrong in the gateway")
 		default:

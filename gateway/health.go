@@ -6,7 +6,8 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// healthz says that the process works. It does not ask Redis, because a restart of the gateway does not repair Redis.
+// healthz answers that the process works. It does not ask Redis, because a restart of the gateway does not repair
+// Redis.
 func (s *Server) healthz(c echo.Context) error {
 	return c.JSON(http.StatusOK, map[string]string{"status": "ok"})
 }

@@ -40,8 +40,9 @@ func (l *addressLimit) acquire(address string) (release func(), ok bool) {
 	}), true
 }
 
-// clientOf returns what counts as one client. That is an IPv4 address, or a /64 of IPv6, because a subscriber gets a whole
-// /64 and can use any address in it. All addresses that cannot be parsed count as one client together.
+// clientOf returns the network that counts as one client: an IPv4 address, or a /64 of IPv6. An internet provider gives
+// each customer at least a /64, and the customer can use any address in it. All addresses that cannot be parsed count
+// as one client together.
 func clientOf(address string) netip.Prefix {
 	a, err := netip.ParseAddr(address)
 	if err != nil {
@@ -66,7 +67,7 @@ type openStreams struct {
 	ending chan struct{} // nil until end is called, then closed as soon as no stream is open; guarded by mu
 }
 
-// open counts one more stream. It returns false, and counts nothing, once end was called.
+// open counts one more stream. After end it returns false and counts nothing.
 func (o *openStreams) open() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -40,11 +40,11 @@ func (s *Server) listNotifications(c echo.Context) error {
 	c.Response().Header().Set("Cache-Control", "no-store")
 	return c.JSON(http.StatusOK, struct {
 		Notifications []json.RawMessage `json:"notifications"`
-		LastEventID   string            `json:"lastEventId,omitempty"` // a stream that begins here misses nothing
+		LastEventID   string            `json:"lastEventId,omitempty"` // a stream that resumes from it misses nothing
 	}{datas(h.Last(n)), lastID(h)})
 }
 
-// lastID returns the event id of the place where a channel stands, or "" if Redis does not have the channel.
+// lastID returns the event id of a channel's newest position, or "" if Redis does not have the channel.
 func lastID(h store.History) string {
 	if h.Base == (store.Nonce{}) {
 		return ""

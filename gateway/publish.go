@@ -14,7 +14,7 @@ import (
 	"sluice/store/kind"
 )
 
-// maxIdempotencyKey bounds an Idempotency-Key, which is any text of a client's, in bytes.
+// maxIdempotencyKey bounds an Idempotency-Key, in bytes. A client may choose any text.
 const maxIdempotencyKey = 255
 
 // body reads the body of a request. One that is larger than the settings allow is refused.
@@ -53,8 +53,8 @@ func idempotencyKey(c echo.Context) (string, error) {
 	return c.Path() + " " + key, nil
 }
 
-// publish stores and announces a draft. If an earlier request with the same Idempotency-Key did that, it returns the event of
-// that time and says so in a header of the answer.
+// publish stores and announces a draft. If an earlier request with the same Idempotency-Key did that, publish returns
+// the event of that request, and the answer gets the header Idempotent-Replayed.
 func (s *Server) publish(c echo.Context, d kind.Draft, o store.AppendOptions) (store.Event, error) {
 	key, err := idempotencyKey(c)
 	if err != nil {

@@ -26,7 +26,7 @@ const (
 	maxReplay     = 1000
 	maxTypes      = 50
 	openTimeout   = 10 * time.Second // for the subscription to be confirmed
-	admitPatience = 2 * time.Second  // that a surplus stream waits before it is told to come back
+	admitPatience = 2 * time.Second  // how long a surplus stream waits before it is told to come back
 )
 
 func (s *Server) streamTime(c echo.Context) error {
@@ -74,7 +74,7 @@ func (s *Server) streamChannels(c echo.Context) error {
 func channelParam(c echo.Context) (string, error) {
 	channel, err := url.PathUnescape(c.Param("channel"))
 	if err != nil {
-		channel = c.Param("channel") // which has a % in it, and so is refused
+		channel = c.Param("channel") // CheckChannel refuses it, because it contains a %
 	}
 	return channel, kind.CheckChannel(channel)
 }
@@ -106,7 +106,8 @@ func list(c echo.Context, parameter string, most int, check func(string) error) 
 	return slices.Compact(slices.Sorted(slices.Values(names))), nil
 }
 
-// streamOf streams channels. replay is the number of stored events a first connect gets if it does not say.
+// streamOf streams channels. replay is how many stored events a client gets when it connects for the first time and
+// does not ask for another number.
 func (s *Server) streamOf(c echo.Context, channels []string, encoder pubsub.Encoder, replay int) error {
 	types, err := list(c, "types", maxTypes, kind.CheckType)
 	if err != nil {
@@ -161,7 +162,7 @@ func (s *Server) stream(c echo.Context, open func(context.Context) (*pubsub.Stre
 		return s.comeBack(c, errDraining)
 	}
 	s.metrics.opened.Inc()
-	path := c.Path() // echo gives its context to another request by then
+	path := c.Path() // echo reuses c once this handler has returned
 	s.carry(c, st, func(reason error) {
 		st.Close()
 		release()
@@ -174,11 +175,11 @@ func (s *Server) stream(c echo.Context, open func(context.Context) (*pubsub.Stre
 	return nil
 }
 
-// openStream opens a stream, once the door has room.
+// openStream opens a stream, once the admission limit allows it.
 func (s *Server) openStream(c echo.Context, open func(context.Context) (*pubsub.Stream, error)) (*pubsub.Stream, error) {
 	ctx, cancel := context.WithTimeout(c.Request().Context(), openTimeout)
 	defer cancel()
-	defer context.AfterFunc(s.drain, cancel)() // a stream that is still opening must not hold the end up
+	defer context.AfterFunc(s.drain, cancel)() // a stream that is still opening must not delay Shutdown
 	if s.admit != nil {
 		patient, stop := context.WithTimeout(ctx, admitPatience)
 		defer stop()
@@ -189,9 +190,9 @@ func (s *Server) openStream(c echo.Context, open func(context.Context) (*pubsub.
 	return open(ctx)
 }
 
-// comeBack refuses a stream in a way a client survives. EventSource gives up for good on any status but 200, so one
-// that comes to us directly gets a stream that only says when to come back. A proxy that says it turns a 503 into
-// such a stream itself (nginx.conf does) gets the 503: it can try another replica first.
+// comeBack refuses a stream so that the client comes back. EventSource gives up for good on any status but 200, so an
+// EventSource that is connected directly gets a stream that only says when to come back. A proxy that sets Sluice-Edge
+// makes that stream itself; it gets the 503, so that it can try another replica first.
 func (s *Server) comeBack(c echo.Context, r *refusal) error {
 	eventSource := c.Request().Header.Get("Accept") == "text/event-stream"
 	if r.status != http.StatusServiceUnavailable || !eventSource || c.Request().Header.Get("Sluice-Edge") != "" {
@@ -214,13 +215,13 @@ func setStreamHeaders(h http.Header) {
 	h.Set("X-Accel-Buffering", "no")
 }
 
-// retry returns the reconnection time for one client: jittered, so that those who lose a replica together do not come
-// back together.
+// retry returns the reconnection time for one client. It is random, so that clients that lose a replica at the same
+// time come back at different times.
 func (s *Server) retry() time.Duration {
 	return s.cfg.Retry/2 + rand.N(s.cfg.Retry+1)
 }
 
-// closeReason returns the label of a stream's end. Whatever the gateway did not decide is the client's doing.
+// closeReason returns the label of a stream's end. Every other reason counts as the client's.
 func closeReason(err error) string {
 	switch {
 	case errors.Is(err, pubsub.ErrTooSlow):

@@ -18,7 +18,7 @@ import (
 // maxTaskName bounds the name of a task, in bytes.
 const maxTaskName = 200
 
-// createTask begins a task on which a worker, somewhere else, is going to report.
+// createTask begins a task. A worker outside of the gateway reports on it.
 func (s *Server) createTask(c echo.Context) error {
 	var task struct {
 		TaskID   string `json:"taskId"`
@@ -55,7 +55,7 @@ func (s *Server) startTask(c echo.Context) error {
 	}
 	if c.Response().Header().Get("Idempotent-Replayed") == "" {
 		s.tasks.Simulate(taskID, task.TaskName)
-	} else { // a request of before began it, maybe with another name
+	} else { // an earlier request with the same key began it, maybe with another name
 		var first kind.Progress
 		if err := json.Unmarshal(e.Data, &first); err != nil {
 			return fmt.Errorf("state of task %q: %w", taskID, err)

@@ -10,18 +10,18 @@ const words = {
   closed: "Closed, trying again",
 };
 
-// With several streams open the one that is worst off is shown.
+// If the page has several streams, the worst state is shown.
 const worstFirst = ["closed", "reconnecting", "connecting", "live"];
 
 const states = new Map(); // stream -> its state
 
-/** setState records the state of a stream and shows the page's. */
+/** setState records the state of a stream, and shows the state of the page. */
 export function setState(stream, state) {
   states.set(stream, state);
   show();
 }
 
-/** forget takes out a stream that is over. */
+/** forget removes a stream that has ended. */
 export function forget(stream) {
   states.delete(stream);
   show();
@@ -32,7 +32,7 @@ function show() {
   const state = worstFirst.find((candidate) => current.includes(candidate)) ?? "idle";
   const pill = byId("connection");
   if (pill.dataset.state === state) {
-    return; // the pill is a live region: don't announce what hasn't changed
+    return; // the pill is a live region: a screen reader must not announce a state that has not changed
   }
   pill.dataset.state = state;
   pill.querySelector(".pill-text").textContent = words[state];

@@ -1,12 +1,12 @@
-// A list on the page that holds the newest items of a stream, each once.
+// A list on the page that shows the newest items of a stream, each item once.
 
 const limit = 50;
 
 /**
  * NewestList shows items newest first in an element, at most 50 of them.
  *
- * Items have an id. A stream may repeat events when it is opened anew, so an
- * item that is shown already is ignored.
+ * Items have an id. A stream may repeat events when it is opened again, so an
+ * item that is already shown is ignored.
  */
 export class NewestList {
   #element;
@@ -19,7 +19,7 @@ export class NewestList {
     this.#draw = draw;
   }
 
-  /** add puts an item on top. Returns false if it was there already. */
+  /** add puts an item on top. It returns false if the item was shown already. */
   add(item) {
     if (this.#shown.has(item.id)) {
       return false;
@@ -36,9 +36,9 @@ export class NewestList {
   }
 
   /**
-   * reload shows what is stored instead of what is shown. load fetches it, newest first.
+   * reload replaces the items by those that load fetches, newest first.
    *
-   * Items added while load was under way are newer than its answer may be: they stay, on top.
+   * Items that are added while load waits for its answer stay on top: the answer may not contain them.
    */
   async reload(load) {
     const before = new Set(this.#shown.keys());

@@ -1,7 +1,7 @@
-// The notifications page: a bell, and behind it what it rang for.
+// The notifications page: a bell and the list of notifications that it opens.
 //
-// What is read is this browser's own knowledge, kept in localStorage and shared
-// by its tabs.
+// Which notifications are read is kept in the browser's localStorage, which all
+// of its tabs share. The gateway does not know it.
 
 import { get, post } from "./api.js";
 import { prepareCommands } from "./commands.js";

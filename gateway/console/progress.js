@@ -37,7 +37,7 @@ function add(id, name, reported = false) {
   changed();
 }
 
-/** pickUp goes on with a task that ran when this tab was reloaded. Its state may be gone by now. */
+/** pickUp shows a task again that ran when this tab was reloaded. The gateway may have forgotten its state by now. */
 async function pickUp({ id, name, reported }) {
   add(id, name, reported);
   const task = tasks.get(id);
@@ -57,12 +57,12 @@ function drop(id) {
     task.stream?.close();
     task.card.element.remove();
     tasks.delete(id);
-    shared?.ids.delete(id); // should it come back, the shared stream is opened anew and brings its state
+    shared?.ids.delete(id); // if the task comes back, the shared stream is opened again and sends its state
     changed();
   }
 }
 
-/** report takes in a state of a task. */
+/** report shows a state of a task. */
 function report(task, state) {
   if (!task || task.over) {
     return;

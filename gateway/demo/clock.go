@@ -11,7 +11,7 @@ import (
 // Clock tells the time to all its streams, which share one frame a second. It is safe for concurrent use.
 type Clock struct{ feed *pubsub.Feed }
 
-// NewClock returns a clock that stands still until Run.
+// NewClock returns a clock. Run starts it.
 func NewClock() *Clock { return &Clock{feed: pubsub.NewFeed(4 << 10)} }
 
 // Stream returns a stream of the time. It begins with {"message":"Connected!"}.
@@ -19,8 +19,8 @@ func (c *Clock) Stream() *pubsub.Stream {
 	return pubsub.NewStream(c.feed, wire.JSON(map[string]string{"message": "Connected!"}))
 }
 
-// Run tells the time every second, {"time","timestamp"}: RFC 3339, and milliseconds since 1970. It returns at once; stop
-// ends the clock and waits for its end.
+// Run starts a goroutine that writes {"time","timestamp"} every second: RFC 3339, and milliseconds since 1970. The
+// function stop ends the goroutine and waits for its end.
 func (c *Clock) Run() (stop func()) {
 	done := make(chan struct{})
 	var wg sync.WaitGroup

@@ -11,7 +11,7 @@ import (
 	"sluice/store/kind"
 )
 
-// appender is the part of the store that a worker needs.
+// appender is the part of the store that a simulated task needs.
 type appender interface {
 	Append(ctx context.Context, d kind.Draft, o store.AppendOptions) (event store.Event, again bool, err error)
 }
@@ -23,7 +23,7 @@ type Tasks struct {
 	step  time.Duration // between two reports
 
 	running sync.WaitGroup
-	ctx     context.Context // ends the tasks that still run, each of which outlives the call that started it; Wait cancels it
+	ctx     context.Context // of all running tasks, because a task outlives the call that started it; Wait cancels it
 	stop    context.CancelFunc
 }
 
@@ -75,7 +75,7 @@ func (t *Tasks) report(ctx context.Context, taskID string, r kind.Report) error 
 	if err != nil {
 		return err
 	}
-	key := rand.Text() // so that a try whose answer was lost is not repeated
+	key := rand.Text() // a try whose answer was lost may have been stored; with the key it is not stored again
 	for try := 1; ; try++ {
 		call, cancel := context.WithTimeout(ctx, 3*time.Second)
 		_, _, err = t.store.Append(call, d, store.AppendOptions{IdempotencyKey: key})
@@ -99,7 +99,7 @@ func (t *Tasks) fail(taskID, taskName string) {
 	}
 }
 
-// Wait returns when all tasks are done. Those that are not by the end of ctx are reported as failed.
+// Wait returns when all tasks are done. When ctx ends, the tasks that are still running are reported as failed.
 func (t *Tasks) Wait(ctx context.Context) {
 	stop := context.AfterFunc(ctx, t.stop)
 	defer stop()

@@ -9,6 +9,6 @@
 //
 // # Design
 //
-// Nothing in an event can begin a field or a frame of its own. Names of channels and types have no character that could
-// end a line, because package store hands out no others. Data is written line by line.
+// Nothing in an event can begin another field or another frame. Names of channels and types contain no line end:
+// package store checks them. Data is written line by line.
 package wire

@@ -10,8 +10,8 @@ import (
 	"sluice/store/kind"
 )
 
-// Heartbeat is a frame with nothing but a comment. It keeps proxies from closing a stream on which nothing happens; clients
-// ignore it.
+// Heartbeat is a frame with nothing but a comment. It keeps proxies from closing a stream on which nothing happens.
+// Clients ignore it.
 const Heartbeat = ": heartbeat\n\n"
 
 // Plain encodes the events of a stream that follows one channel: the data of the frame is the data of the event. It
@@ -122,7 +122,7 @@ func AppendComment(dst []byte, text string) []byte {
 	return append(append(append(dst, ": "...), text...), '\n')
 }
 
-// JSON encodes v as a frame without an id. It panics if v is no type that always marshals: that is a mistake of the caller.
+// JSON encodes v as a frame without an id. It panics if v cannot be encoded, because that is a mistake of the caller.
 func JSON(v any) []byte {
 	data, err := json.Marshal(v)
 	if err != nil {
