@@ -14,8 +14,8 @@ import (
 
 // A client reads one stream like a browser's EventSource. At the end of the stream and on network errors it reconnects
 // with Last-Event-ID, after the time that retry: said. Any answer other than 200 with text/event-stream stops it for
-// good. It has no time-outs. It keeps the last event id when a new stream brings none: the standard can be read
-// otherwise, but Chromium and Firefox do this.
+// good. It has no time-outs. It keeps the last event id when a new stream sends none: the standard can be
+// understood differently, but Chromium and Firefox do this.
 type client struct {
 	name     string
 	path     string

@@ -67,12 +67,12 @@ func (c *cluster) remove(r *replica) {
 	c.gone = append(c.gone, r)
 }
 
-// replica is one gateway process after the other, on one address.
+// replica is a gateway on one address. When its process has ended, another one can replace it.
 type replica struct {
 	name    string
 	addr    string
 	proxy   *proxy
-	process *rig.Process // that runs, or ran last
+	process *rig.Process // the running process, or the last one that ran
 }
 
 func (r *replica) url() string { return "http://" + r.addr }

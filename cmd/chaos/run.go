@@ -100,7 +100,7 @@ func runScenario(ctx context.Context, s scenario, o options, gateway, dir string
 		},
 	}
 	defer r.close()
-	r.plan.settings = slices.Concat(o.settings, r.plan.settings) // of two values the last one counts
+	r.plan.settings = slices.Concat(o.settings, r.plan.settings) // the last value of a setting wins
 	if s.trims {                                                 // about a tenth of the events is kept
 		r.rules.Trim = max(20, int(o.rate*o.seconds/10)/len(r.channels))
 		r.plan.settings = append(r.plan.settings, fmt.Sprintf("GATEWAY_HISTORY_SIZE=%d", r.rules.Trim))
@@ -119,8 +119,8 @@ func runScenario(ctx context.Context, s scenario, o options, gateway, dir string
 	return r.collect(ctx, seen)
 }
 
-// countReceivers asks Redis how many receivers it counts for each replica: how many connections a replica subscribes
-// with is its own affair.
+// countReceivers asks Redis how many receivers it counts for each replica. The checker does not assume that a replica
+// has one connection.
 func (r *run) countReceivers(ctx context.Context) error {
 	subscribers, err := r.admin.PubSubNumSub(ctx, r.channels[0]).Result()
 	if err != nil {

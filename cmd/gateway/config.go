@@ -21,8 +21,8 @@ import (
 	"sluice/store"
 )
 
-// Config holds all settings. Each part of the program owns those that concern it: their names, defaults and descriptions,
-// and what they take.
+// Config holds all settings. Each part of the program owns the settings that concern it: their names, defaults and
+// descriptions, and which values are valid.
 type Config struct {
 	Process
 	Store  store.Config
@@ -38,7 +38,7 @@ func (c *Config) parts() []part { return []part{&c.Process, &c.Store, &c.Broker,
 
 // part is the settings of one part of the program: a pointer to a struct whose fields envconfig can fill.
 type part interface {
-	// Validate checks what the types of the fields do not say. Its error is a *store.SettingError.
+	// Validate checks what the types of the fields cannot exclude. Its error is a *store.SettingError.
 	Validate() error
 }
 
@@ -76,7 +76,7 @@ func (p *Process) Validate() error {
 // separated by underscores.
 const prefix = "GATEWAY"
 
-// loadConfig reads the settings from the environment. Its errors name the variable, what it has, and what it takes.
+// loadConfig reads the settings from the environment. Its errors name the variable, its value, and what is expected.
 func loadConfig() (Config, error) {
 	var cfg Config
 	if err := checkNames(os.Environ(), &cfg); err != nil {
@@ -132,7 +132,7 @@ func wrong(err error) error {
 	return &named
 }
 
-// expected says in words what a type takes.
+// expected says in words which values a type accepts.
 func expected(typeName string) string {
 	switch typeName {
 	case "int":

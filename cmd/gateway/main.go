@@ -1,4 +1,4 @@
-// Command gateway is Sluice: it takes events in over HTTP and Redis pub/sub, and streams them to browsers.
+// Command gateway is Sluice: it accepts events over HTTP and Redis pub/sub, and streams them to browsers.
 //
 //	gateway              serve (see "gateway help" for the settings)
 //	gateway healthcheck  exit 0 if the gateway at GATEWAY_ADDR is ready, 1 if not
@@ -21,8 +21,8 @@ var version = "dev"
 
 func main() {
 	if os.Getenv("GOGC") == "" {
-		// Most objects on the heap live as long as their streams, so there is little garbage. To collect it at half the
-		// usual growth of the heap costs next to nothing and saves a quarter of the memory (measured by
+		// Most objects on the heap live as long as their streams, so there is little garbage. Collecting it at half the
+		// usual growth of the heap costs little and saves a quarter of the memory (measured by
 		// "go run ./cmd/loadtest -mode channels").
 		debug.SetGCPercent(50)
 	}
@@ -35,7 +35,7 @@ func main() {
 	}
 }
 
-// command does what the command line asks for.
+// command runs what the command line asks for.
 func command(ctx context.Context, args []string, out io.Writer) error {
 	name := ""
 	if len(args) > 0 {

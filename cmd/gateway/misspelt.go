@@ -37,15 +37,15 @@ func checkNames(environ []string, cfg *Config) error {
 var serviceLink = regexp.MustCompile(
 	`^GATEWAY_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
 
-// isServiceLink reports whether a variable was set by Kubernetes or Docker. Of GATEWAY_PORT a URL tells that; with anything
-// else somebody means the setting GATEWAY_ADDR.
+// isServiceLink reports whether a variable was set by Kubernetes or Docker. GATEWAY_PORT counts as theirs only if its
+// value is a URL. With another value, somebody probably means the setting GATEWAY_ADDR.
 func isServiceLink(name, value string) bool {
 	return serviceLink.MatchString(name) && (name != prefix+"_PORT" || strings.Contains(value, "://"))
 }
 
-// distance returns how many letters must be added, removed or changed to make b of a (the Levenshtein distance).
+// distance returns how many letters must be added, removed or changed to turn a into b (the Levenshtein distance).
 func distance(a, b string) int {
-	// row[j] is the distance from the beginning of a that was read to the first j letters of b.
+	// row[j] is the distance from the letters of a that were read so far to the first j letters of b.
 	row := make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j

@@ -77,7 +77,7 @@ func waitForRedis(ctx context.Context, rdb *redis.Client, wait time.Duration, lo
 	}
 }
 
-// redisLogger writes the messages of go-redis, which has a global logger, to the logger of the gateway.
+// redisLogger passes the messages of go-redis to the gateway's logger. go-redis has one logger for the whole process.
 type redisLogger struct{ log *slog.Logger }
 
 // Printf implements the interface of redis.SetLogger.

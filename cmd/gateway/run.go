@@ -25,11 +25,11 @@ import (
 // shutdownExtra is how much longer than the drain time a shutdown may take, for the last requests and simulated tasks.
 const shutdownExtra = 5 * time.Second
 
-// run builds the gateway, serves until ctx ends or a part fails, and then ends the parts in order. It returns nil if ctx
-// has ended and everything was shut down well.
+// run builds the gateway, serves until ctx ends or a part fails, and then ends the parts in order. It returns nil if
+// ctx has ended and every part has shut down without an error.
 func run(ctx context.Context, cfg Config, out io.Writer) error {
 	embedded := cfg.RedisURL == ""
-	// Without settings a person is trying the gateway out, maybe with the output in a pipe.
+	// Without settings somebody is probably trying the gateway out, maybe with the output in a pipe.
 	readable := cfg.LogFormat == "text" || cfg.LogFormat == "auto" && (embedded || isTerminal(out))
 	log := newLogger(cfg.LogLevel, readable, out)
 	if cfg.Broker.Replica == "" {
@@ -124,7 +124,7 @@ func newLogger(level slog.Level, readable bool, out io.Writer) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(out, o))
 }
 
-// isTerminal reports whether out is a terminal. It takes every character device for one.
+// isTerminal reports whether out is a terminal. Every character device counts as one.
 func isTerminal(out io.Writer) bool {
 	f, ok := out.(*os.File)
 	if !ok {

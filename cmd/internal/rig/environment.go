@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// Environment returns the environment of this process with settings ("NAME=value") added. It leaves out everything that
-// would make a program under test run otherwise than it does for its users: GATEWAY_*, GOGC, GOMEMLIMIT, GOMAXPROCS and
+// Environment returns the environment of this process with settings ("NAME=value") added. It leaves out the variables
+// that could make a program behave differently from what its users get: GATEWAY_*, GOGC, GOMEMLIMIT, GOMAXPROCS and
 // GODEBUG.
 func Environment(settings ...string) []string {
 	var env []string

@@ -9,8 +9,8 @@ import (
 // ErrMissing is in the error for a program that is not installed.
 var ErrMissing = errors.New("is not installed")
 
-// Find returns the path of a program. It also looks where Debian keeps servers, which is not in everybody's PATH. The
-// error wraps ErrMissing.
+// Find returns the path of a program. It also looks in the folders where Debian installs servers, which are not in
+// every PATH. The error wraps ErrMissing.
 func Find(program string) (string, error) {
 	for _, name := range []string{program, "/usr/sbin/" + program, "/usr/local/sbin/" + program} {
 		if path, err := exec.LookPath(name); err == nil {

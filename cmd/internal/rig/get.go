@@ -15,14 +15,14 @@ import (
 const (
 	answerLimit = 15 * time.Second // for a whole answer, from a machine that is busy with the check
 	answerBytes = 64 << 20
-	readyLimit  = time.Second // for /readyz, which is answered at once or not at all
+	readyLimit  = time.Second // for /readyz, which a working replica answers at once
 )
 
 // asker makes a connection of its own for each question: an old one may lead to a process that is gone.
 var asker = &http.Client{Timeout: answerLimit, Transport: &http.Transport{DisableKeepAlives: true}}
 
-// Get returns the body that a URL is answered with. Any other status than 200 is an error with the beginning of the
-// body.
+// Get returns the body of the answer to a GET of url. A status other than 200 is an error that contains the beginning
+// of the body.
 func Get(ctx context.Context, url string) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

@@ -19,7 +19,7 @@ type Group struct {
 	all []*Process // guarded by mu
 }
 
-// NewGroup returns a group without processes, whose logs go to a folder that exists.
+// NewGroup returns a group without processes. Their logs go to the folder dir, which must exist.
 func NewGroup(dir string) *Group { return &Group{dir: dir} }
 
 // Dir returns the folder of the logs. It is also the working directory of the processes.
@@ -36,8 +36,8 @@ type Command struct {
 	// empty, and its output goes to the log.
 	Pipes bool
 
-	// Gently has the process ended by SIGTERM, also when this process ends. It is for a program that would leave
-	// processes of its own behind if it were killed.
+	// Gently says that the process is to be ended by SIGTERM, also when this program ends. It is for a program that
+	// would leave its own child processes behind if it were killed.
 	Gently bool
 }
 

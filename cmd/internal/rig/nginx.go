@@ -51,7 +51,7 @@ func StartNginx(g *Group, config string) (*Nginx, error) {
 	}
 	p, err := g.Start(Command{
 		Name: "nginx", Path: path, Args: []string{"-p", dir, "-c", file, "-e", "stderr", "-g", global},
-		Gently: true, // killed, it could not end its workers
+		Gently: true, // an nginx that is killed leaves its workers behind
 	})
 	if err != nil {
 		return nil, err
@@ -59,7 +59,7 @@ func StartNginx(g *Group, config string) (*Nginx, error) {
 	return &Nginx{Addr: addr, process: p}, nil
 }
 
-// Ended is that of the main process: nil while it runs.
+// Ended returns nil while the main process runs, and afterwards the error of Process.Ended.
 func (n *Nginx) Ended() error { return n.process.Ended() }
 
 // Reload has nginx read its configuration file again (SIGHUP). New workers take new connections; the old ones end as

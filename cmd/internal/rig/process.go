@@ -78,7 +78,7 @@ func (p *Process) Terminate(limit time.Duration) error {
 		}
 		return nil
 	case <-timer.C:
-		_ = p.Kill() // what is wrong is that this was necessary
+		_ = p.Kill() // the error below says that this was necessary
 		return fmt.Errorf("%s did not end within %v after SIGTERM", p.name, limit)
 	}
 }

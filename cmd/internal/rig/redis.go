@@ -16,7 +16,7 @@ const redisLimit = 20 * time.Second
 // Redis is a redis-server on a loopback address of its own.
 type Redis struct {
 	Addr    string   // host:port, the same after every Restart
-	Process *Process // that runs, or ran last; Restart replaces it
+	Process *Process // the running process, or the last one that ran; Restart replaces it
 
 	group *Group
 	path  string

@@ -11,8 +11,7 @@ import (
 const pollPause = 10 * time.Millisecond
 
 // Until calls condition again and again until it returns nil. It gives up after limit, when ctx ends, or when the error
-// wraps ErrEnded, and returns what condition complained about last. The context that condition gets ends with the
-// limit.
+// wraps ErrEnded, and returns the last error of condition. The context that condition gets ends with the limit.
 func Until(ctx context.Context, limit time.Duration, condition func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
