@@ -1,0 +1,225 @@
+package judge
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// checkClient applies the rules for a client to each of its channels.
+func (j *judgement) checkClient(c *Client) {
+	j.Verdict.Reconnects += c.Reconnects
+	if c.Died != "" {
+		j.accuse(Violation{Kind: Died, Who: c.Name, Detail: c.Died})
+	}
+	if !c.Bound {
+		if c.Died == "" {
+			j.accuse(Violation{Kind: Died, Who: c.Name, Detail: "it never saw a stream with a position"})
+		}
+		return
+	}
+	for _, channel := range c.Channels {
+		l := j.log(channel)
+		if c.Type != "" {
+			l = l.only(c.Type)
+		}
+		w := walk{
+			judgement: j, client: c, log: l, seen: make([]bool, len(l.events)), fresh: map[string]bool{c.From: true},
+			high: -1, newest: -1,
+		}
+		for _, it := range c.Items {
+			switch {
+			case it.Kind == GotCut:
+				w.outage = it.At
+			case it.Channel != channel:
+			case it.Kind == GotGap:
+				w.gap(it)
+			default:
+				w.event(it)
+			}
+		}
+		w.end()
+	}
+	j.checkForeign(c)
+}
+
+// checkForeign looks for events and gaps of channels the client never asked for.
+func (j *judgement) checkForeign(c *Client) {
+	asked := map[string]bool{}
+	for _, channel := range c.Channels {
+		asked[channel] = true
+	}
+	for _, it := range c.Items {
+		if it.Kind != GotCut && !asked[it.Channel] {
+			j.accuse(Violation{Kind: Phantom, Who: c.Name, Channel: it.Channel, At: it.At,
+				Detail: fmt.Sprintf("event %q of a channel the client did not ask for", it.ID)})
+		}
+	}
+}
+
+// walk follows one client through one channel's log.
+type walk struct {
+	*judgement
+	client *Client
+	log    *channelLog
+
+	seen   []bool          // by index: was ever delivered
+	fresh  map[string]bool // ids delivered since the last fresh start (a gap with reason reset or unknown)
+	high   int             // newest index since the last fresh start
+	newest int             // newest index ever
+	gaps   []announced
+	outage time.Duration // when the client last broke its own connection
+}
+
+// announced is a gap event and its place: between the indices before and after.
+type announced struct {
+	Item
+	before, after int
+}
+
+func (w *walk) accuse(kind string, it Item, format string, args ...any) {
+	who := w.client.Name
+	if it.Replica != "" {
+		who += " on " + it.Replica
+	}
+	w.judgement.accuse(Violation{
+		Kind: kind, Who: who, Channel: w.log.channel, At: it.At, Detail: fmt.Sprintf(format, args...),
+	})
+}
+
+func (w *walk) gap(it Item) {
+	w.Verdict.Gaps++
+	w.gaps = append(w.gaps, announced{Item: it, before: w.newest, after: len(w.log.events)})
+	if it.Reason == "reset" || it.Reason == "unknown" {
+		w.fresh = map[string]bool{}
+		w.high = -1
+	}
+}
+
+func (w *walk) event(it Item) {
+	w.Verdict.Deliveries++
+	again := w.fresh[it.ID]
+	w.fresh[it.ID] = true
+	if again {
+		w.accuse(Repeat, it, "event %s %s again", it.ID, TokenOf(it.Data))
+		return
+	}
+	i, ok := w.log.byID[it.ID]
+	if !ok {
+		if token := TokenOf(it.Data); !w.mayBeGone(w.log, token) {
+			w.accuse(Phantom, it, "event %s %s is not in the log", it.ID, token)
+		}
+		return
+	}
+	e, token := w.log.events[i], w.log.tokens[i]
+	if token != TokenOf(it.Data) || w.log.exact && (e.Data != it.Data || e.Type != it.Type) {
+		w.accuse(Corrupt, it, "event %s came as type %q data %.120s, stored as type %q data %.120s",
+			it.ID, it.Type, it.Data, e.Type, e.Data)
+	}
+	if i < w.high {
+		w.accuse(Reordering, it, "event %s %s came after the newer event %s", it.ID, token, w.log.events[w.high].ID)
+	}
+	for g := range w.gaps { // the first event behind a gap closes it
+		if w.gaps[g].after == len(w.log.events) {
+			w.gaps[g].after = i
+		}
+	}
+	if !w.seen[i] {
+		if late := w.lateBy(w.client, w.log, token, it.At, w.outage); late > w.Verdict.Worst {
+			w.Verdict.Worst = late
+			w.Verdict.WorstOf = fmt.Sprintf("%s %s at %v", w.client.Name, it.ID, it.At.Round(time.Millisecond))
+		}
+	}
+	w.seen[i], w.high, w.newest = true, max(w.high, i), max(w.newest, i)
+}
+
+// end accounts for what was never delivered.
+func (w *walk) end() {
+	start, end := w.start(), len(w.log.events)
+	if w.client.Died != "" {
+		end = w.newest + 1 // its death is the violation; what it missed afterwards says nothing more
+	}
+	missing := func(from, to int) (n int) {
+		for i := max(start, from); i < to; i++ {
+			if !w.seen[i] {
+				n++
+			}
+		}
+		return n
+	}
+	for i := start; i < end; i++ {
+		if w.seen[i] {
+			continue
+		}
+		id, token := w.log.events[i].ID, w.log.tokens[i]
+		switch {
+		case !w.covered(i):
+			w.accuse(SilentHole, Item{}, "event %s %s (number %d of %d) never came", id, token, i+1, len(w.log.events))
+		case i >= w.log.kept:
+			w.accuse(Skipped, Item{}, "event %s %s never came: a gap stands there, but it is still stored", id, token)
+		}
+	}
+	for _, g := range w.gaps {
+		if why := w.needless(g, missing); why != "" {
+			w.accuse(NeedlessGap, g.Item, "gap with reason %s: %s", g.Reason, why)
+		}
+	}
+}
+
+// start is the index of the first event the client must have.
+func (w *walk) start() int {
+	start := len(w.log.events)
+	if i, ok := w.log.byID[w.client.From]; ok {
+		return i + 1
+	}
+	for i, token := range w.log.tokens {
+		if w.seen[i] || w.sentAfter(token, w.client.Opened) {
+			start = i
+			break
+		}
+	}
+	return start
+}
+
+// sentAfter reports whether every publish of the token began after the given moment.
+func (w *walk) sentAfter(token string, moment time.Duration) bool {
+	for _, p := range w.log.publishes[token] {
+		if p.First <= moment {
+			return false
+		}
+	}
+	return len(w.log.publishes[token]) > 0
+}
+
+// covered reports whether a gap was announced at the place of event i.
+func (w *walk) covered(i int) bool {
+	for _, g := range w.gaps {
+		if g.before < i && i < g.after {
+			return true
+		}
+	}
+	return false
+}
+
+// needless says why a gap should not have been announced; empty if it was right.
+func (w *walk) needless(g announced, missing func(from, to int) int) string {
+	fresh := g.Reason == "reset" || g.Reason == "unknown"
+	if fresh && slices.ContainsFunc(w.Losses, func(loss Span) bool { return g.At >= loss.From }) {
+		return ""
+	}
+	switch trims := w.Rules.Trim > 0 && w.log.exact; {
+	case fresh && len(w.Losses) > 0:
+		return "Redis had lost nothing yet"
+	case !trims && len(w.Losses) > 0:
+		return "nothing is trimmed here"
+	case !trims:
+		return "nothing is trimmed and Redis lost nothing"
+	case fresh:
+		return "trimming is the only reason here"
+	case w.client.Type != "":
+		return "" // nobody can know whether what is gone was of this type
+	case missing(g.before+1, g.after) == 0:
+		return "nothing is missing there"
+	}
+	return ""
+}

@@ -1,0 +1,272 @@
+package judge
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// Kinds of violation; doc.go says exactly what each counts.
+const (
+	Lost         = "lost"
+	Doubled      = "doubled"
+	StoreOrder   = "store order"
+	ViewDiffers  = "view differs"
+	WrongTrim    = "wrong trim"
+	SilentHole   = "silent hole"
+	Skipped      = "skipped"
+	Repeat       = "repeat"
+	Reordering   = "reordering"
+	NeedlessGap  = "needless gap"
+	Phantom      = "phantom"
+	Corrupt      = "corrupt"
+	Died         = "died"
+	TaskBroken   = "task"
+	Process      = "process"
+	NotExercised = "not exercised"
+	NotLive      = "not live"
+)
+
+// settled is when an acknowledged publish is in the store at the latest. Redis answers a raw PUBLISH before a replica
+// has stored it, and a newcomer holds its first messages back; this only tells what a loss may have taken.
+func (j *judgement) settled(p *Publish) time.Duration {
+	if !p.Raw {
+		return p.Answered
+	}
+	settled := p.Answered + 2*time.Second
+	for _, o := range j.Outages { // in the order of their beginnings
+		if o.overlaps(p.First, settled) {
+			settled = max(settled, o.To+5*time.Second)
+		}
+	}
+	return settled
+}
+
+// violation is one broken promise with its evidence.
+type Violation struct {
+	Kind    string        `json:"kind"`
+	Who     string        `json:"who,omitempty"`
+	Channel string        `json:"channel,omitempty"`
+	At      time.Duration `json:"at,omitempty"`
+	Detail  string        `json:"detail"`
+}
+
+// verdict is what the judge found.
+type Verdict struct {
+	Events     int            `json:"events"`
+	Deliveries int            `json:"deliveries"`
+	Gaps       int            `json:"announced_gaps"`
+	Reconnects int            `json:"reconnects"`
+	RawSwaps   int            `json:"raw_swaps"`
+	Unsure     int            `json:"unsure_publishes"` // neither surely in nor surely out: windows, losses, time-outs
+	Worst      time.Duration  `json:"worst_recovery"`
+	WorstOf    string         `json:"worst_recovery_of,omitempty"`
+	Counts     map[string]int `json:"violations"`
+	Evidence   []Violation    `json:"evidence,omitempty"` // the first few of each kind
+}
+
+func (v Verdict) Passed() bool { return len(v.Counts) == 0 }
+
+// maxEvidence is how many violations of one kind are kept in full.
+const maxEvidence = 5
+
+// Judge compares what was published, what is stored and what each client got. It is a pure function.
+func Judge(r Record) Verdict {
+	j := &judgement{Record: r, Verdict: Verdict{Counts: map[string]int{}}}
+	j.index()
+	for _, channel := range slices.Sorted(maps.Keys(j.logs)) {
+		j.checkStore(j.logs[channel])
+	}
+	j.checkViews()
+	for i := range r.Clients {
+		j.checkClient(&r.Clients[i])
+	}
+	for _, t := range r.Tasks {
+		j.checkTask(t)
+	}
+	for _, v := range r.Wrong {
+		j.accuse(v)
+	}
+	j.checkExercised()
+	return j.Verdict
+}
+
+type judgement struct {
+	Record
+	Verdict Verdict
+	logs    map[string]*channelLog
+}
+
+// channelLog is one channel's log with what is needed to look things up in it.
+type channelLog struct {
+	channel   string
+	events    []Event
+	tokens    []string         // of events
+	byID      map[string]int   // id to index
+	byToken   map[string][]int // token to indices
+	publishes map[string][]*Publish
+	kept      int  // index of the first event that is still stored
+	exact     bool // publishers know the data, so it is compared byte for byte
+}
+
+func (j *judgement) index() {
+	j.logs = map[string]*channelLog{}
+	for channel, events := range j.Log {
+		l := j.log(channel)
+		j.Verdict.Events += len(events)
+		for _, e := range events {
+			if _, twice := l.byID[e.ID]; twice {
+				j.accuse(Violation{Kind: Doubled, Channel: channel, Detail: fmt.Sprintf("id %s is in the log twice", e.ID)})
+			}
+			l.add(e)
+		}
+	}
+	for i := range j.Publishes {
+		p := &j.Publishes[i]
+		l := j.log(p.Channel)
+		l.publishes[p.Token] = append(l.publishes[p.Token], p)
+		l.exact = l.exact || p.Body != ""
+	}
+}
+
+func (j *judgement) log(channel string) *channelLog {
+	l := j.logs[channel]
+	if l == nil {
+		l = &channelLog{
+			channel: channel, byID: map[string]int{}, byToken: map[string][]int{}, publishes: map[string][]*Publish{},
+		}
+		j.logs[channel] = l
+	}
+	return l
+}
+
+// add appends an event to the log.
+func (l *channelLog) add(e Event) {
+	token, i := TokenOf(e.Data), len(l.events)
+	l.events, l.tokens = append(l.events, e), append(l.tokens, token)
+	l.byID[e.ID] = i
+	l.byToken[token] = append(l.byToken[token], i)
+}
+
+// only returns the log as a client sees it that asked for one type.
+func (l *channelLog) only(kind string) *channelLog {
+	out := &channelLog{
+		channel: l.channel, byID: map[string]int{}, byToken: map[string][]int{}, publishes: l.publishes, exact: l.exact,
+	}
+	for i, e := range l.events {
+		if e.Type != kind {
+			continue
+		}
+		out.add(e)
+		if i < l.kept {
+			out.kept++
+		}
+	}
+	return out
+}
+
+// accuse counts a violation and keeps the first few of its kind.
+func (j *judgement) accuse(v Violation) {
+	j.Verdict.Counts[v.Kind]++
+	if j.Verdict.Counts[v.Kind] <= maxEvidence {
+		j.Verdict.Evidence = append(j.Verdict.Evidence, v)
+	}
+}
+
+// sure reports whether p must be in the log.
+func (j *judgement) sure(p *Publish) bool {
+	if p.Outcome != Acknowledged {
+		return false
+	}
+	if p.Raw {
+		var cost int64
+		for _, w := range j.Windows {
+			if w.overlaps(p.First, p.Answered) {
+				cost += w.Receivers
+			}
+		}
+		if cost >= p.Receivers {
+			return false
+		}
+	}
+	for _, loss := range j.Losses {
+		if loss.overlaps(p.Last, j.settled(p)) {
+			return false
+		}
+	}
+	return true
+}
+
+// mayBeGone reports whether an event with this token may have been stored, delivered and then lost by Redis.
+func (j *judgement) mayBeGone(l *channelLog, token string) bool {
+	for _, p := range l.publishes[token] {
+		for _, loss := range j.Losses {
+			if p.First <= loss.To && (p.Outcome == Unanswered || j.settled(p) >= loss.From) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// lateBy is the longest time from when everything was fine again until an event reached client c.
+func (j *judgement) lateBy(c *Client, l *channelLog, token string, at, ownOutage time.Duration) time.Duration {
+	since := max(c.Opened, ownOutage)
+	for _, p := range l.publishes[token] {
+		if p.Outcome == Unanswered {
+			return 0 // stored at a time nobody knows
+		}
+		since = max(since, p.Answered)
+	}
+	for _, f := range j.Faults {
+		if f.To <= at {
+			since = max(since, f.To)
+		}
+	}
+	return at - since
+}
+
+func (j *judgement) checkTask(t Task) {
+	blame := func(format string, args ...any) {
+		j.accuse(Violation{Kind: TaskBroken, Who: t.Name, Detail: fmt.Sprintf(format, args...)})
+	}
+	if t.Died != "" {
+		j.accuse(Violation{Kind: Died, Who: t.Name, Detail: t.Died})
+		return
+	}
+	last := TaskState{Progress: -1}
+	for _, s := range t.States {
+		if s == last {
+			j.accuse(Violation{Kind: Repeat, Who: t.Name, Detail: fmt.Sprintf("state %v %s again", s.Progress, s.Status)})
+		} else if s.Progress < last.Progress {
+			blame("progress went back from %v to %v", last.Progress, s.Progress)
+		}
+		last = s
+	}
+	if last != (TaskState{Progress: 100, Status: "completed"}) {
+		blame("the last state is %v %q, not 100 completed", last.Progress, last.Status)
+	} else if !t.Stopped {
+		blame("the stream never answered 204 after the end")
+	}
+}
+
+func (j *judgement) checkExercised() {
+	bites := 0
+	for _, f := range j.Faults {
+		bites += f.Bites
+	}
+	for _, need := range []struct {
+		what      string
+		got, want int
+	}{
+		{"faults that hit something", bites, j.Rules.MinFaults},
+		{"reconnects", j.Verdict.Reconnects, j.Rules.MinReconnects},
+		{"announced gaps", j.Verdict.Gaps, j.Rules.MinGaps},
+		{"deliveries", j.Verdict.Deliveries, 1},
+	} {
+		if need.got < need.want {
+			j.accuse(Violation{Kind: NotExercised, Detail: fmt.Sprintf("%d %s, need %d", need.got, need.what, need.want)})
+		}
+	}
+}

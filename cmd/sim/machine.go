@@ -1,0 +1,126 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
+	"github.com/tetratelabs/wazero/sys"
+
+	"sluice/cmd/sim/internal/world"
+)
+
+// machine runs guests: each world in an instance of its own, with a clock and random numbers that the seed decides. It
+// is safe for concurrent use.
+type machine struct {
+	runtime wazero.Runtime
+	guest   wazero.CompiledModule
+}
+
+// newMachine compiles a guest. Compiling takes long the first time; the result is kept in the user's cache.
+func newMachine(ctx context.Context, wasm []byte) (*machine, error) {
+	config := wazero.NewRuntimeConfigCompiler()
+	if dir, err := os.UserCacheDir(); err == nil {
+		cache, err := wazero.NewCompilationCacheWithDir(filepath.Join(dir, "sluice-sim"))
+		if err != nil {
+			return nil, err
+		}
+		config = config.WithCompilationCache(cache)
+	}
+	r := wazero.NewRuntimeWithConfig(ctx, config)
+	if _, err := wasi_snapshot_preview1.Instantiate(ctx, r); err != nil {
+		return nil, errors.Join(err, r.Close(ctx))
+	}
+	guest, err := r.CompileModule(ctx, wasm)
+	if err != nil {
+		return nil, errors.Join(err, r.Close(ctx))
+	}
+	return &machine{r, guest}, nil
+}
+
+func (m *machine) close(ctx context.Context) error { return m.runtime.Close(ctx) }
+
+// clock counts up by a microsecond at each reading: time passes while something is done, and never by itself.
+type clock struct {
+	now      int64     // virtual nanoseconds
+	readings int       // since the last look at the real clock
+	deadline time.Time // real
+}
+
+const (
+	tick = int64(time.Microsecond)
+	// epoch is when every world begins: 2026-01-01T00:00:00Z.
+	epoch = int64(1767225600)
+)
+
+func (c *clock) read() int64 {
+	c.now += tick
+	if c.readings++; c.readings%4096 == 0 && time.Now().After(c.deadline) {
+		panic(errTooLong) // wazero makes an error of it
+	}
+	return c.now
+}
+
+var errTooLong = errors.New("the world takes too long")
+
+// worldLimit is how much real time one world may take.
+const worldLimit = 3 * time.Minute
+
+// run lives through one world. log gets a readable log, unless it is nil.
+func (m *machine) run(ctx context.Context, seed uint64, drop []int, log io.Writer) (world.Result, error) {
+	c := &clock{deadline: time.Now().Add(worldLimit)}
+	args := []string{"guest", "-seed", strconv.FormatUint(seed, 10)}
+	if len(drop) > 0 {
+		var list []string
+		for _, i := range drop {
+			list = append(list, strconv.Itoa(i))
+		}
+		args = append(args, "-drop", strings.Join(list, ","))
+	}
+	var out, trouble bytes.Buffer
+	errors := io.Writer(&trouble)
+	if log != nil {
+		args = append(args, "-v")
+		errors = io.MultiWriter(&trouble, log)
+	}
+	key := [32]byte{0: 's', 1: 'i', 2: 'm'}
+	for i := range 8 {
+		key[8+i] = byte(seed >> (8 * i))
+	}
+	config := wazero.NewModuleConfig().WithName("").WithArgs(args...).WithStdout(&out).WithStderr(errors).
+		WithRandSource(rand.NewChaCha8(key)).
+		WithWalltime(func() (int64, int32) {
+			now := c.read()
+			return epoch + now/1e9, int32(now % 1e9)
+		}, sys.ClockResolution(tick)).
+		WithNanotime(c.read, sys.ClockResolution(tick)).
+		WithNanosleep(func(ns int64) { c.now += max(ns, 0) })
+	instance, err := m.runtime.InstantiateModule(ctx, m.guest, config)
+	if instance != nil {
+		defer instance.Close(ctx)
+	}
+	if exit, ok := err.(*sys.ExitError); ok && exit.ExitCode() == 0 {
+		err = nil
+	}
+	if err != nil {
+		return world.Result{}, fmt.Errorf("seed %d: %w\n%s", seed, err, tail(trouble.Bytes(), 8<<10))
+	}
+	var r world.Result
+	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
+		return r, fmt.Errorf("seed %d: %w\n%s", seed, err, tail(trouble.Bytes(), 8<<10))
+	}
+	return r, nil
+}
+
+func tail(b []byte, n int) []byte { return b[max(0, len(b)-n):] }
