@@ -2,11 +2,145 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"sluice/cmd/sim/internal/world"
 )
 
-func bugNames() string { return "" }
+// bug is a mistake that is planted into a copy of the product's code, so that it can be seen whether worlds find it.
+type bug struct {
+	name  string
+	what  string
+	edits []edit
+}
 
-func plant(ctx context.Context, name string) (map[string]string, error) { return nil, nil }
+// edit replaces a text that must stand in a file exactly once.
+type edit struct{ file, old, new string }
 
-func huntAll(ctx context.Context, o options, out io.Writer) (bool, error) { return true, nil }
+// bugs are the planted ones. Who moves or rewrites the code of one has to move its anchor; a test says so.
+var bugs = []bug{
+	{"dedupe", "an event that was delivered already is delivered again", []edit{{
+		"pubsub/channel.go", "		return ignore\n", "		return deliver\n",
+	}}},
+	{"rewind", "Redis that comes back older ends in a gap, not at the last common event", []edit{{
+		"pubsub/trail.go", "if common, ok := past.rewind(theirs); ok {", "if common, ok := past.rewind(theirs); ok && false {",
+	}}},
+	{"gap", "what was trimmed is passed over without a word", []edit{{
+		"store/history.go", "return h.Events, Trimmed", `return h.Events, ""`,
+	}}},
+	{"claim", "a raw message is claimed only after it was stored, in a second step", []edit{
+		{"store/lua/adopt.lua", "if highest > before then\n", "if false then\n"},
+		{"store/store.go", "	if len(reply) != 3 {\n", "	s.rdb.Set(ctx, keys[2], first+uint64(len(messages))-1, adoptedTTL)\n	if len(reply) != 3 {\n"},
+	}},
+	{"presentations", "the first of several raw messages is presented after the others", []edit{{
+		"pubsub/ingest.go", "	return q.messages[:len(q.messages):len(q.messages)]\n",
+		"	if len(q.messages) > 1 {\n		return q.messages[1:len(q.messages):len(q.messages)]\n	}\n	return q.messages[:len(q.messages):len(q.messages)]\n",
+	}}},
+	{"fence", "a channel is compared with Redis before what is under way has arrived", []edit{
+		{"pubsub/broker.go", "		if err := b.listen.fence(ctx); err != nil {\n", "		if err := error(nil); err != nil {\n"},
+		{"pubsub/broker.go", "						return h, b.listen.fence(ctx)\n", "						return h, nil\n"},
+	}},
+	{"stale", "a position read before the connection was lost counts after it", []edit{{
+		"pubsub/channel.go", "	if c.state != settled || c.epoch != epoch {\n", "	if c.state != settled {\n",
+	}}},
+	{"trim", "one event too many is kept", []edit{{
+		"store/lua/add.lua", "rule.capacity - 1)", "rule.capacity)",
+	}}},
+	{"resume", "a client that comes back misses the first event", []edit{{
+		"store/history.go", "return h.Events[p.Offset-floor.Offset:], \"\"",
+		"return h.Events[min(p.Offset-floor.Offset+1, uint64(len(h.Events))):], \"\"",
+	}}},
+	{"wakeup", "channels that could not be read are not tried again", []edit{{
+		"pubsub/broker.go", "			timer.Reset(retry)\n", "",
+	}}},
+}
+
+func bugNames() string {
+	var names []string
+	for _, b := range bugs {
+		names = append(names, b.name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// plant returns the files of a bug as they are with it, by path; none for the name "".
+func plant(ctx context.Context, name string) (map[string]string, error) {
+	if name == "" {
+		return nil, nil
+	}
+	i := slices.IndexFunc(bugs, func(b bug) bool { return b.name == name })
+	if i < 0 {
+		return nil, fmt.Errorf("no bug %q; there are: %s", name, bugNames())
+	}
+	root, err := moduleRoot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	files := map[string]string{}
+	for _, e := range bugs[i].edits {
+		text, read := files[e.file]
+		if !read {
+			b, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(e.file)))
+			if err != nil {
+				return nil, fmt.Errorf("bug %s: %w", name, err)
+			}
+			text = string(b)
+		}
+		if n := strings.Count(text, e.old); n != 1 {
+			return nil, fmt.Errorf("bug %s: %s has %q %d times, not once: the code has changed, and this table must follow",
+				name, e.file, e.old, n)
+		}
+		files[e.file] = strings.Replace(text, e.old, e.new, 1)
+	}
+	return files, nil
+}
+
+// hunt plants a bug and runs worlds until one fails. It returns the number of worlds and the one that failed, if any.
+func hunt(ctx context.Context, name string, o options) (worlds int, found *world.Result, err error) {
+	files, err := plant(ctx, name)
+	if err != nil {
+		return 0, nil, err
+	}
+	wasm, err := build(ctx, files)
+	if err != nil {
+		return 0, nil, err
+	}
+	m, err := newMachine(ctx, wasm)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer m.close(ctx)
+	o.to = o.from + uint64(o.budget) - 1
+	t := &totals{faults: map[world.Kind]faultTotal{}}
+	err = t.runMany(ctx, m, o, true, func() {})
+	if len(t.failed) > 0 {
+		found = &t.failed[0]
+	}
+	return t.worlds, found, err
+}
+
+// huntAll looks for each planted bug. ok is false if one was not found.
+func huntAll(ctx context.Context, o options, out io.Writer) (ok bool, err error) {
+	ok = true
+	fmt.Fprintf(out, "| bug | what | worlds to find it | seconds | found as |\n| --- | --- | ---: | ---: | --- |\n")
+	for _, b := range bugs {
+		began := time.Now()
+		worlds, found, err := hunt(ctx, b.name, o)
+		if err != nil {
+			return false, err
+		}
+		as := "NOT FOUND"
+		if found != nil {
+			as = fmt.Sprintf("%v (seed %d)", found.Verdict.Counts, found.Seed)
+		}
+		ok = ok && found != nil
+		fmt.Fprintf(out, "| %s | %s | %d | %.0f | %s |\n", b.name, b.what, worlds, time.Since(began).Seconds(), as)
+	}
+	return ok, nil
+}

@@ -88,11 +88,11 @@ func (m *machine) run(ctx context.Context, seed uint64, drop []int, log io.Write
 		}
 		args = append(args, "-drop", strings.Join(list, ","))
 	}
-	var out, trouble bytes.Buffer
-	errors := io.Writer(&trouble)
+	var out bytes.Buffer
+	last := &lastBytes{max: 8 << 10}
+	errors := io.Writer(last)
 	if log != nil {
-		args = append(args, "-v")
-		errors = io.MultiWriter(&trouble, log)
+		errors = io.MultiWriter(last, log)
 	}
 	key := [32]byte{0: 's', 1: 'i', 2: 'm'}
 	for i := range 8 {
@@ -114,13 +114,26 @@ func (m *machine) run(ctx context.Context, seed uint64, drop []int, log io.Write
 		err = nil
 	}
 	if err != nil {
-		return world.Result{}, fmt.Errorf("seed %d: %w\n%s", seed, err, tail(trouble.Bytes(), 8<<10))
+		return world.Result{}, fmt.Errorf("seed %d: %w\n%s", seed, err, last.bytes)
 	}
 	var r world.Result
 	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
-		return r, fmt.Errorf("seed %d: %w\n%s", seed, err, tail(trouble.Bytes(), 8<<10))
+		return r, fmt.Errorf("seed %d: %w\n%s", seed, err, last.bytes)
 	}
 	return r, nil
 }
 
-func tail(b []byte, n int) []byte { return b[max(0, len(b)-n):] }
+// lastBytes keeps the end of what is written.
+type lastBytes struct {
+	bytes []byte
+	max   int
+}
+
+// Write never fails.
+func (l *lastBytes) Write(b []byte) (int, error) {
+	l.bytes = append(l.bytes, b...)
+	if len(l.bytes) > 2*l.max {
+		l.bytes = append(l.bytes[:0], l.bytes[len(l.bytes)-l.max:]...)
+	}
+	return len(b), nil
+}

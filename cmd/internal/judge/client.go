@@ -31,6 +31,8 @@ func (j *judgement) checkClient(c *Client) {
 			switch {
 			case it.Kind == GotCut:
 				w.outage = it.At
+			case it.Kind == GotStream:
+				w.streams, w.common, w.opened = true, false, it.At
 			case it.Channel != channel:
 			case it.Kind == GotGap:
 				w.gap(it)
@@ -50,7 +52,7 @@ func (j *judgement) checkForeign(c *Client) {
 		asked[channel] = true
 	}
 	for _, it := range c.Items {
-		if it.Kind != GotCut && !asked[it.Channel] {
+		if it.Kind != GotCut && it.Kind != GotStream && !asked[it.Channel] {
 			j.accuse(Violation{Kind: Phantom, Who: c.Name, Channel: it.Channel, At: it.At,
 				Detail: fmt.Sprintf("event %q of a channel the client did not ask for", it.ID)})
 		}
@@ -69,12 +71,17 @@ type walk struct {
 	newest int             // newest index ever
 	gaps   []announced
 	outage time.Duration // when the client last broke its own connection
+
+	streams bool          // the record says when streams began
+	opened  time.Duration // this stream
+	common  bool          // this stream has delivered an event that was published after it opened, and Redis still has it
 }
 
 // announced is a gap event and its place: between the indices before and after.
 type announced struct {
 	Item
 	before, after int
+	common        bool // the stream had delivered an event that Redis still has
 }
 
 func (w *walk) accuse(kind string, it Item, format string, args ...any) {
@@ -89,7 +96,9 @@ func (w *walk) accuse(kind string, it Item, format string, args ...any) {
 
 func (w *walk) gap(it Item) {
 	w.Verdict.Gaps++
-	w.gaps = append(w.gaps, announced{Item: it, before: w.newest, after: len(w.log.events)})
+	w.gaps = append(w.gaps, announced{
+		Item: it, before: w.newest, after: len(w.log.events), common: w.streams && w.common,
+	})
 	if it.Reason == "reset" || it.Reason == "unknown" {
 		w.fresh = map[string]bool{}
 		w.high = -1
@@ -130,6 +139,7 @@ func (w *walk) event(it Item) {
 			w.Verdict.WorstOf = fmt.Sprintf("%s %s at %v", w.client.Name, it.ID, it.At.Round(time.Millisecond))
 		}
 	}
+	w.common = w.common || w.sentAfter(token, w.opened)
 	w.seen[i], w.high, w.newest = true, max(w.high, i), max(w.newest, i)
 }
 
@@ -155,7 +165,7 @@ func (w *walk) end() {
 		switch {
 		case !w.covered(i):
 			w.accuse(SilentHole, Item{}, "event %s %s (number %d of %d) never came", id, token, i+1, len(w.log.events))
-		case i >= w.log.kept:
+		case i >= w.log.kept && !w.trimmedOnce(i):
 			w.accuse(Skipped, Item{}, "event %s %s never came: a gap stands there, but it is still stored", id, token)
 		}
 	}
@@ -201,9 +211,21 @@ func (w *walk) covered(i int) bool {
 	return false
 }
 
+// trimmedOnce reports whether event i was trimmed when the client was told so, and is stored only because Redis came back
+// older since.
+func (w *walk) trimmedOnce(i int) bool {
+	return w.Rules.Trim > 0 && slices.ContainsFunc(w.gaps, func(g announced) bool {
+		return g.before < i && i < g.after && slices.ContainsFunc(w.Losses, func(loss Span) bool { return g.At <= loss.To })
+	})
+}
+
 // needless says why a gap should not have been announced; empty if it was right.
 func (w *walk) needless(g announced, missing func(from, to int) int) string {
 	fresh := g.Reason == "reset" || g.Reason == "unknown"
+	// What a stream replays was read, not heard, by its replica, which need not remember it as delivered.
+	if g.common && g.Reason == "reset" && w.Rules.Trim == 0 {
+		return "this stream had delivered an event that Redis still has: it had only to go back to that"
+	}
 	if fresh && slices.ContainsFunc(w.Losses, func(loss Span) bool { return g.At >= loss.From }) {
 		return ""
 	}
@@ -218,6 +240,8 @@ func (w *walk) needless(g announced, missing func(from, to int) int) string {
 		return "trimming is the only reason here"
 	case w.client.Type != "":
 		return "" // nobody can know whether what is gone was of this type
+	case slices.ContainsFunc(w.Losses, func(loss Span) bool { return g.At <= loss.To }):
+		return "" // nor what was gone from a log that Redis has lost since
 	case missing(g.before+1, g.after) == 0:
 		return "nothing is missing there"
 	}

@@ -79,7 +79,8 @@ type View struct {
 const (
 	GotEvent ItemKind = iota
 	GotGap
-	GotCut // the client broke its own connection, or stopped stalling: the schedule's doing
+	GotCut    // the client broke its own connection, or stopped stalling: the schedule's doing
+	GotStream // a stream began; a record need not have these
 )
 
 type ItemKind int

@@ -1,12 +1,11 @@
 // Command guest is what cmd/sim builds for wasip1 and runs once per world: it lives through the world of one seed and
-// prints what came of it as JSON.
+// prints what came of it as JSON on standard output, and a readable log on standard error.
 package main
 
 import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"runtime/debug"
 	"strconv"
@@ -19,7 +18,6 @@ func main() {
 	debug.SetGCPercent(400)
 	seed := flag.Uint64("seed", 1, "of the world")
 	drop := flag.String("drop", "", "actions of the plan to leave out, by number, separated by commas")
-	verbose := flag.Bool("v", false, "write a readable log to standard error")
 	flag.Parse()
 	p := world.NewPlan(*seed)
 	if *drop != "" {
@@ -34,11 +32,7 @@ func main() {
 		}
 		p = p.Without(out)
 	}
-	var log io.Writer
-	if *verbose {
-		log = os.Stderr
-	}
-	if err := json.NewEncoder(os.Stdout).Encode(world.Run(p, world.Options{Log: log, Product: *verbose})); err != nil {
+	if err := json.NewEncoder(os.Stdout).Encode(world.Run(p, os.Stderr)); err != nil {
 		fmt.Fprintln(os.Stderr, "guest:", err)
 		os.Exit(2)
 	}

@@ -197,6 +197,11 @@ func (n *Network) Down(host string) int {
 		delete(n.listeners, host)
 		l.close()
 	}
+	for w, c := range n.ways {
+		if w.from == host || w.to == host {
+			c.stalled = false // whoever still tries is refused from now on
+		}
+	}
 	n.heal()
 	n.mu.Unlock()
 	return n.resetWhere(func(l *link) bool { return l.near.out.way.from == host || l.near.out.way.to == host })

@@ -129,6 +129,7 @@ func (c *client) stream(first bool) (over bool) {
 	}
 	c.mu.Lock()
 	c.conn = conn
+	c.record.Items = append(c.record.Items, judge.Item{At: w.now(), Kind: judge.GotStream, Replica: to})
 	if !first {
 		c.record.Reconnects++
 	}

@@ -299,6 +299,9 @@ func (w *world) joinAndLeave(a Action) int {
 func (w *world) restartRedis(a Action) int {
 	var older *redismodel.Dataset
 	since := w.now()
+	w.mu.Lock()
+	branch := w.branch
+	w.mu.Unlock()
 	if a.Kind == redisOlder {
 		older = w.redis.Snapshot()
 		w.sleep(min(a.For, 1500*ms))
@@ -309,6 +312,12 @@ func (w *world) restartRedis(a Action) int {
 		return 0 // it is down already
 	}
 	defer func() { <-w.redisUse }()
+	w.mu.Lock()
+	other := branch != w.branch
+	w.mu.Unlock()
+	if other && a.Kind == redisOlder {
+		return 0 // the snapshot is of a past that Redis has lost: to go back to that one is beyond the promise
+	}
 	began := w.begins()
 	if a.Kind == redisEmptied && a.Coin {
 		w.redis.FlushAll()
@@ -347,6 +356,7 @@ func (w *world) restartRedis(a Action) int {
 func (w *world) lose(since time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.branch++
 	w.record.Losses = append(w.record.Losses, judge.Span{From: since, To: w.now()})
 }
 

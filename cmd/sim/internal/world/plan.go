@@ -19,6 +19,8 @@ type Plan struct {
 	Feed     int           // bytes that a feed keeps
 	Check    time.Duration // between comparisons of quiet channels
 	Defer    bool          // Redis answers a PUBLISH before it sends the message to its own publisher
+	Silent   bool          // nothing is published after the faults: what was lost must come by itself
+	RawOrder bool          // nothing costs a replica its subscription, so raw messages stay in order
 	Task     bool          // a task is reported on and followed
 
 	Publishers []PublisherPlan
@@ -99,6 +101,9 @@ var Kinds = []Kind{
 // losing are the faults after which Redis lacks what it had acknowledged.
 var losing = []Kind{redisOlder, redisEmptied}
 
+// harmless are the faults that cost no replica its subscription.
+var harmless = []Kind{redisLate, killCallers, replyLost, herd, clockJump}
+
 // dice draws what a seed decides.
 type dice struct{ *rand.Rand }
 
@@ -139,6 +144,10 @@ func NewPlan(seed uint64) Plan {
 		p.Feed = 8 << 10
 	}
 	kinds := p.kinds(d)
+	p.RawOrder = !slices.ContainsFunc(kinds, func(k Kind) bool { return !slices.Contains(harmless, k) })
+	if d.chance(2) { // the comparison of quiet channels must not be what makes up for another mistake
+		p.Check, p.Silent = time.Hour, d.chance(2)
+	}
 	p.Task = !slices.ContainsFunc(kinds, func(k Kind) bool { return slices.Contains(losing, k) }) && d.chance(3)
 	p.publishers(d, slow)
 	p.clients(d, slow)

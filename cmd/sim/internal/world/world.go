@@ -19,12 +19,6 @@ import (
 	"sluice/cmd/sim/internal/redismodel"
 )
 
-// Options of a run.
-type Options struct {
-	Log     io.Writer // a readable log of everything; nil: none
-	Product bool      // the log has the gateway's own lines too
-}
-
 // Result is what came of a world.
 type Result struct {
 	Seed      uint64            `json:"seed"`
@@ -46,6 +40,7 @@ type Exercise struct {
 // Bounds of the time after the faults have stopped.
 const (
 	recovery = 40 * time.Second        // until everybody is live and has everything
+	silence  = 8 * time.Second         // the same where nothing is published any more that would show it
 	quiet    = 1500 * time.Millisecond // nothing is stored any more: longer than a newcomer holds raw messages back
 )
 
@@ -73,6 +68,7 @@ type world struct {
 	outages  map[string][]judge.Span // by host, "" for all: raw messages could not be stored; guarded by mu
 	exercise map[Kind]Exercise       // guarded by mu
 
+	branch   int                   // how often Redis lost something; guarded by mu
 	redisUse chan struct{}         // 1: held while Redis is down
 	lostRaw  int                   // messages that replicas reported as lost; guarded by mu
 	running  map[int]time.Duration // outages that are not over; guarded by mu
@@ -83,20 +79,21 @@ type world struct {
 	worker  *worker
 }
 
-// Run lives through a plan and judges it.
-func Run(p Plan, o Options) Result {
+// Run lives through a plan and judges it. A readable log of everything goes to out; it is always made, so that a run
+// whose log is looked at is the same as one whose log is not.
+func Run(p Plan, out io.Writer) Result {
 	w := &world{
-		plan: p, began: time.Now(), out: o.Log, trace: sha256.New(), hosts: map[string]*replica{},
+		plan: p, began: time.Now(), out: out, trace: sha256.New(), hosts: map[string]*replica{},
 		outages: map[string][]judge.Span{}, exercise: map[Kind]Exercise{}, running: map[int]time.Duration{}, redisUse: make(chan struct{}, 1),
 	}
 	w.ctx, w.stop = context.WithCancel(context.Background())
-	w.log = slog.New(&productLog{world: w, show: o.Product && o.Log != nil})
+	w.log = slog.New(&productLog{world: w})
 	w.net = network.New(newDice(p.Seed, 2).Rand)
 	w.redis = redismodel.New(w.net, newDice(p.Seed, 3).Rand, redismodel.Config{
 		DeferPush: p.Defer, Log: w.tracef,
 		Cut: func(peer string, since time.Time) { w.cut(peer, since.Sub(w.began)) },
 	})
-	w.record.Rules = judge.Rules{}
+	w.record.Rules = judge.Rules{RawOrder: p.RawOrder}
 	if p.Trim {
 		w.record.Rules.Trim = p.History
 	}
@@ -121,9 +118,7 @@ func (w *world) tracef(format string, args ...any) {
 	w.traceMu.Lock()
 	defer w.traceMu.Unlock()
 	_, _ = io.WriteString(w.trace, line) // a hash never fails
-	if w.out != nil {
-		_, _ = io.WriteString(w.out, line)
-	}
+	_, _ = io.WriteString(w.out, line)   // of no consequence
 }
 
 // sleep waits and reports whether the world goes on.
@@ -185,10 +180,16 @@ func (w *world) settle() time.Duration {
 	if w.worker != nil {
 		w.worker.finish()
 	}
-	w.until("caught up", recovery, func() string { return w.behind(last) })
+	if w.plan.Silent {
+		w.sleep(silence) // the judge sees what has not come by then
+	} else {
+		w.until("caught up", recovery, func() string { return w.behind(last) })
+	}
 	recovered := w.now() - healed
 	w.quieten()
-	w.until("caught up at the end", recovery, func() string { return w.behind(last) })
+	if !w.plan.Silent {
+		w.until("caught up at the end", recovery, func() string { return w.behind(last) })
+	}
 	w.collect()
 	return recovered
 }
@@ -297,6 +298,9 @@ func (w *world) unbound(early bool) string {
 // lastWords publishes one more event per channel, so that a client that missed the end has something behind the hole.
 func (w *world) lastWords() map[string]string {
 	ids := map[string]string{}
+	if w.plan.Silent {
+		return ids
+	}
 	for i, channel := range w.allChannels() {
 		p := w.publisher(100+i, PublisherPlan{Channel: channel})
 		ids[channel] = p.one(w.ctx, noteEvery).ID
@@ -353,13 +357,12 @@ func (w *world) close() {
 // productLog takes what the gateway logs.
 type productLog struct {
 	world *world
-	show  bool
 	attrs string
 }
 
-// Enabled lets through what somebody reads, and what tells of losses.
+// Enabled leaves out what only a developer of the gateway reads.
 func (l *productLog) Enabled(_ context.Context, level slog.Level) bool {
-	return l.show || level >= slog.LevelError
+	return level >= slog.LevelInfo
 }
 
 // Handle writes a line to the log, not to the trace.
@@ -368,9 +371,6 @@ func (l *productLog) Handle(_ context.Context, r slog.Record) error {
 		l.world.mu.Lock()
 		l.world.lostRaw++
 		l.world.mu.Unlock()
-	}
-	if !l.show {
-		return nil
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%12.6f   %s%s %s", l.world.now().Seconds(), l.attrs, r.Level, r.Message)
