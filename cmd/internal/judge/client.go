@@ -221,6 +221,9 @@ func (w *walk) trimmedOnce(i int) bool {
 
 // needless says why a gap should not have been announced; empty if it was right.
 func (w *walk) needless(g announced, missing func(from, to int) int) string {
+	if g.common && w.Rules.Steady {
+		return "this stream was live, and nothing kept it from being told everything"
+	}
 	fresh := g.Reason == "reset" || g.Reason == "unknown"
 	// What a stream replays was read, not heard, by its replica, which need not remember it as delivered.
 	if g.common && g.Reason == "reset" && w.Rules.Trim == 0 {
@@ -240,8 +243,8 @@ func (w *walk) needless(g announced, missing func(from, to int) int) string {
 		return "trimming is the only reason here"
 	case w.client.Type != "":
 		return "" // nobody can know whether what is gone was of this type
-	case slices.ContainsFunc(w.Losses, func(loss Span) bool { return g.At <= loss.To }):
-		return "" // nor what was gone from a log that Redis has lost since
+	case len(w.Losses) > 0:
+		return "" // nor what was trimmed from a log that Redis has lost
 	case missing(g.before+1, g.after) == 0:
 		return "nothing is missing there"
 	}

@@ -29,6 +29,7 @@ type Record struct {
 type Rules struct {
 	Trim     int  // events kept per general channel; 0: nothing is ever trimmed
 	RawOrder bool // raw messages must keep their publisher's order too
+	Steady   bool // no replica loses its subscription and no client is slow: a stream that is live gets no gap
 
 	// The faults are expected to have bitten at least this often; otherwise the run proves nothing.
 	MinFaults     int

@@ -26,12 +26,13 @@ type pipe struct {
 	pieces   []piece // under way or arrived, not read yet
 	size     int     // bytes of pieces
 	capacity int
-	arrives  time.Time // of the newest piece: data stays in order
-	finished bool      // the writer has closed; what is in pieces still arrives
-	finishes time.Time // when the reader learns of it
-	deaf     bool      // the reader has closed: whatever is written is lost
-	broken   bool      // reset
-	lost     time.Time // stamp of the oldest data that will never be read; zero: none
+	delay    time.Duration // of this direction of this connection, beyond that of its way
+	arrives  time.Time     // of the newest piece: data stays in order
+	finished bool          // the writer has closed; what is in pieces still arrives
+	finishes time.Time     // when the reader learns of it
+	deaf     bool          // the reader has closed: whatever is written is lost
+	broken   bool          // reset
+	lost     time.Time     // stamp of the oldest data that will never be read; zero: none
 	changed  chan struct{}
 }
 
@@ -183,7 +184,7 @@ func (c *Conn) WriteStamped(b []byte, stamp time.Time) (written int, err error) 
 // send puts data on its way; net.mu is held.
 func (c *Conn) send(b []byte, stamp, now time.Time) {
 	p := c.out
-	arrives := now.Add(c.net.delay(p.way))
+	arrives := now.Add(c.net.delay(p.way) + p.delay)
 	if arrives.Before(p.arrives) {
 		arrives = p.arrives
 	}
@@ -237,6 +238,13 @@ func (c *Conn) Shrink(bytes int) {
 	c.net.mu.Lock()
 	defer c.net.mu.Unlock()
 	c.in.capacity = bytes
+}
+
+// Delay makes what is written from now on travel longer by d.
+func (c *Conn) Delay(d time.Duration) {
+	c.net.mu.Lock()
+	defer c.net.mu.Unlock()
+	c.out.delay = d
 }
 
 // ID numbers connections in the order of their making.

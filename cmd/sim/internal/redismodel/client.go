@@ -156,7 +156,12 @@ func (c *client) write() {
 			continue
 		}
 		c.output, c.sending = nil, since
+		tardy := s.tardy[0]
+		if c.subscriptions() > 0 {
+			tardy = s.tardy[1]
+		}
 		s.mu.Unlock()
+		c.conn.Delay(tardy)
 		_, err := c.conn.WriteStamped(b, since)
 		if err != nil {
 			s.drop(c)

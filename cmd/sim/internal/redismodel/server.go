@@ -52,6 +52,7 @@ type Server struct {
 	thawed   chan struct{}        // closed unless frozen; guarded by mu
 	late     time.Duration        // guarded by mu
 	refusal  Refusal              // guarded by mu
+	tardy    [2]time.Duration     // how much later output arrives: at callers, at subscribers; guarded by mu
 	limit    int                  // bytes of output of a subscriber; guarded by mu
 	losing   bool                 // the next script's reply is lost; guarded by mu
 	lost     int                  // replies lost; guarded by mu
@@ -189,6 +190,18 @@ func (s *Server) Late(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.late = d
+}
+
+// Tardy makes what the server sends arrive later, at connections with subscriptions or at the others only: so the two
+// tell of the same moment at different times.
+func (s *Server) Tardy(subscribers bool, d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if subscribers {
+		s.tardy[1] = d
+	} else {
+		s.tardy[0] = d
+	}
 }
 
 // Refuse makes the server refuse what a real one refuses in that state, until it is called with Nothing. It returns how

@@ -42,6 +42,11 @@ func (w *world) inflict(a Action) int {
 		w.sleep(a.For)
 		w.redis.Late(0)
 		return 1
+	case lateMessages, lateReplies:
+		w.redis.Tardy(a.Kind == lateMessages, time.Duration(1+a.Pick%400)*ms)
+		w.sleep(a.For)
+		w.redis.Tardy(a.Kind == lateMessages, 0)
+		return 1
 	case redisFull, redisReadOnly:
 		return w.refuse(a)
 	case killSubscribers:

@@ -93,7 +93,7 @@ func Run(p Plan, out io.Writer) Result {
 		DeferPush: p.Defer, Log: w.tracef,
 		Cut: func(peer string, since time.Time) { w.cut(peer, since.Sub(w.began)) },
 	})
-	w.record.Rules = judge.Rules{RawOrder: p.RawOrder}
+	w.record.Rules = judge.Rules{RawOrder: p.Steady, Steady: p.Steady}
 	if p.Trim {
 		w.record.Rules.Trim = p.History
 	}
@@ -176,6 +176,7 @@ func (w *world) settle() time.Duration {
 	w.tracef("the faults are over")
 	healed := w.now()
 	w.until("ready after the faults", recovery, w.allReady)
+	w.until("clients after the faults", recovery, func() string { return w.unbound(false) })
 	last := w.lastWords()
 	if w.worker != nil {
 		w.worker.finish()
