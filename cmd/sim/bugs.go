@@ -36,18 +36,18 @@ var bugs = []bug{
 	}}},
 	{"claim", "a raw message is claimed only after it was stored, in a second step", []edit{
 		{"store/lua/adopt.lua", "if highest > before then\n", "if false then\n"},
-		{"store/store.go", "	if len(reply) != 3 {\n", "	s.rdb.Set(ctx, keys[2], first+uint64(len(messages))-1, adoptedTTL)\n	if len(reply) != 3 {\n"},
+		{"store/adopt.go", "	if len(reply) != 3 {\n", "	s.rdb.Set(ctx, keys[2], first+uint64(len(messages))-1, adoptedTTL)\n	if len(reply) != 3 {\n"},
 	}},
 	{"presentations", "the first of several raw messages is presented after the others", []edit{{
-		"pubsub/ingest.go", "	return q.messages[:len(q.messages):len(q.messages)]\n",
-		"	if len(q.messages) > 1 {\n		return q.messages[1:len(q.messages):len(q.messages)]\n	}\n	return q.messages[:len(q.messages):len(q.messages)]\n",
+		"pubsub/ingest/backlog.go", "	return slices.Clip(b.messages)\n",
+		"	return slices.Clip(b.messages[min(1, max(len(b.messages)-1, 0)):])\n",
 	}}},
 	{"fence", "a channel is compared with Redis before what is under way has arrived", []edit{
-		{"pubsub/broker.go", "		if err := b.listen.fence(ctx); err != nil {\n", "		if err := error(nil); err != nil {\n"},
-		{"pubsub/broker.go", "						return h, b.listen.fence(ctx)\n", "						return h, nil\n"},
+		{"pubsub/sync.go", "	if err := b.listener.Fence(ctx); err != nil {\n", "	if err := error(nil); err != nil {\n"},
+		{"pubsub/sync.go", "		return h, b.listener.Fence(ctx)\n", "		return h, nil\n"},
 	}},
 	{"stale", "a position read before the connection was lost counts after it", []edit{{
-		"pubsub/channel.go", "	if c.state != settled || c.epoch != epoch {\n", "	if c.state != settled {\n",
+		"pubsub/channel_sync.go", "	if c.state != subscribed || c.epoch != epoch {\n", "	if c.state != subscribed {\n",
 	}}},
 	{"trim", "one event too many is kept", []edit{{
 		"store/lua/add.lua", "rule.capacity - 1)", "rule.capacity)",
@@ -57,7 +57,7 @@ var bugs = []bug{
 		"return h.Events[min(p.Offset-floor.Offset+1, uint64(len(h.Events))):], \"\"",
 	}}},
 	{"wakeup", "channels that could not be read are not tried again", []edit{{
-		"pubsub/broker.go", "			timer.Reset(retry)\n", "",
+		"pubsub/sync.go", "			timer.Reset(retry)\n", "",
 	}}},
 }
 

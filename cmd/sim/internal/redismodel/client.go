@@ -20,18 +20,19 @@ type client struct {
 	protocol int // 2 or 3; the reader's
 
 	// The rest is guarded by server.mu.
-	output   []byte
-	since    time.Time // when the oldest byte of output was made
-	sending  time.Time // the same of what is being written; zero: nothing is
-	deferred []byte    // messages of this connection to itself, until its command is done
-	running  bool      // a command of this connection is being carried out
-	channels []string  // subscribed, in the order of asking
-	patterns []string
-	queued   [][]string // of a transaction
-	multi    bool
-	aborted  bool // the transaction will be refused
-	ending   bool // closed by the server as soon as possible
-	over     bool
+	output    []byte
+	since     time.Time // when the oldest byte of output was made
+	sending   time.Time // the same of what is being written; zero: nothing is
+	deferred  []byte    // messages of this connection to itself, until its command is done
+	running   bool      // a command of this connection is being carried out
+	forgotten time.Time // when its subscriptions were dropped; zero: never
+	channels  []string  // subscribed, in the order of asking
+	patterns  []string
+	queued    [][]string // of a transaction
+	multi     bool
+	aborted   bool // the transaction will be refused
+	ending    bool // closed by the server as soon as possible
+	over      bool
 }
 
 // read takes commands in until the connection ends.

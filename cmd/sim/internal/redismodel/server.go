@@ -139,10 +139,13 @@ func (s *Server) drop(c *client) {
 	}
 	c.over = true
 	close(c.gone)
-	subscribed := len(c.channels)+len(c.patterns) > 0
+	subscribed := len(c.channels)+len(c.patterns) > 0 || !c.forgotten.IsZero()
 	since, waiting := c.since, len(c.output) > 0
 	if !c.sending.IsZero() {
 		since, waiting = c.sending, true
+	}
+	if !c.forgotten.IsZero() { // what it subscribed to after that came without its markers
+		since, waiting = c.forgotten, true
 	}
 	s.unsubscribeAll(c)
 	s.clients = slices.DeleteFunc(s.clients, func(other *client) bool { return other == c })
@@ -256,6 +259,7 @@ func (s *Server) DropSubscriptions(host string) (n int) {
 	for _, c := range s.clients {
 		if c.conn.Peer() == host && len(c.channels)+len(c.patterns) > 0 {
 			s.unsubscribeAll(c)
+			c.forgotten = time.Now()
 			n++
 		}
 	}

@@ -54,13 +54,15 @@ func (w *world) start(name string, number int) *replica {
 		DialerRetries: 1, MaxRetries: -1, PipelinePoolSize: -1,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
-	events := store.New(r.rdb, store.Config{HistorySize: w.plan.History, HistoryTTL: 24 * time.Hour})
+	events := store.New(r.rdb, store.Config{
+		HistorySize: w.plan.History, HistoryTTL: 24 * time.Hour, MaxBodyBytes: 64 << 10,
+	})
 	ingest := w.plan.Channels[:len(w.plan.Channels)-1]
 	broker := pubsub.NewBroker(r.rdb, events, pubsub.Config{
-		Replica: r.host, Ingest: ingest, MaxPayload: 64 << 10, FeedBytes: w.plan.Feed, CheckEvery: w.plan.Check,
+		Replica: r.host, Ingest: ingest, FeedBytes: w.plan.Feed, CheckEvery: w.plan.Check,
 	}, log)
 	r.server = gateway.New(broker, events, gateway.Config{
-		Replica: r.host, MaxBodyBytes: 64 << 10, Heartbeat: 5 * time.Second, Retry: 200 * ms, DrainTime: drainTime,
+		Heartbeat: 5 * time.Second, Retry: 200 * ms, DrainTime: drainTime,
 		Writer: gateway.WriterGoroutine,
 	}, log)
 	ctx, cancel := context.WithCancel(w.ctx)
