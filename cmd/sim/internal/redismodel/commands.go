@@ -77,6 +77,10 @@ func (s *Server) dispatch(c *client, args []string) any {
 	name := strings.ToUpper(args[0])
 	cmd, problem := lookup(name, args)
 	refuse := func(f failure) any {
+		if name == "EXEC" {
+			c.multi, c.aborted, c.queued = false, false, nil
+			return failure("EXECABORT Transaction discarded because of: " + strings.TrimPrefix(string(f), "ERR "))
+		}
 		c.aborted = c.aborted || c.multi && !cmd.control
 		return f
 	}
@@ -84,7 +88,7 @@ func (s *Server) dispatch(c *client, args []string) any {
 	case problem != "":
 		return refuse(problem)
 	case c.protocol == 2 && len(c.channels)+len(c.patterns) > 0 && !slices.Contains(whileSubscribed, name):
-		return refuse(failure(fmt.Sprintf("ERR Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context", strings.ToLower(name))))
+		return refuse(failure(fmt.Sprintf("ERR Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context", fullName(name, args))))
 	case s.refusal == OOM && (cmd.denyOOM || c.multi && name != "EXEC" && name != "DISCARD"):
 		s.refused++
 		return refuse(failure(OOM))
@@ -99,6 +103,14 @@ func (s *Server) dispatch(c *client, args []string) any {
 		return status("QUEUED")
 	}
 	return cmd.run(s, c, args[1:])
+}
+
+// fullName is how Redis calls a command in an error.
+func fullName(name string, args []string) string {
+	if name == "PUBSUB" && len(args) > 1 {
+		name += "|" + args[1]
+	}
+	return strings.ToLower(name)
 }
 
 var whileSubscribed = []string{"SUBSCRIBE", "UNSUBSCRIBE", "PSUBSCRIBE", "PUNSUBSCRIBE", "PING"}
@@ -325,9 +337,11 @@ func hincrby(s *Server, _ *client, args []string) any {
 	}
 	if v, wrong := s.data.typed(args[0], hashKind); wrong {
 		return wrongType
-	} else if v != nil && v.hash[args[1]] != "" {
-		if _, err := strconv.ParseInt(v.hash[args[1]], 10, 64); err != nil {
-			return failure("ERR hash value is not an integer")
+	} else if v != nil {
+		if text, there := v.hash[args[1]]; there {
+			if _, err := strconv.ParseInt(text, 10, 64); err != nil {
+				return failure("ERR hash value is not an integer")
+			}
 		}
 	}
 	v, _ := s.data.made(args[0], hashKind)
@@ -396,6 +410,9 @@ func (v *value) span(from, to string) ([]string, failure) {
 
 func ltrim(s *Server, _ *client, args []string) any {
 	v, wrong := s.data.typed(args[0], listKind)
+	if _, problem := (*value)(nil).span(args[1], args[2]); problem != "" {
+		return problem
+	}
 	if wrong {
 		return wrongType
 	}
@@ -414,6 +431,9 @@ func ltrim(s *Server, _ *client, args []string) any {
 
 func lrange(s *Server, _ *client, args []string) any {
 	v, wrong := s.data.typed(args[0], listKind)
+	if _, problem := (*value)(nil).span(args[1], args[2]); problem != "" {
+		return problem
+	}
 	if wrong {
 		return wrongType
 	}
