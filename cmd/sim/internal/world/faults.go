@@ -43,10 +43,7 @@ func (w *world) inflict(a Action) int {
 		w.redis.Late(0)
 		return 1
 	case lateMessages, lateReplies:
-		w.redis.Tardy(a.Kind == lateMessages, time.Duration(1+a.Pick%400)*ms)
-		w.sleep(a.For)
-		w.redis.Tardy(a.Kind == lateMessages, 0)
-		return 1
+		return w.beLate(a)
 	case redisFull, redisReadOnly:
 		return w.refuse(a)
 	case killSubscribers:
@@ -145,6 +142,22 @@ func (w *world) toReplica(a Action) int {
 		w.net.Resume("redis", r.host)
 		w.redis.LimitOutput(0)
 		return before
+	}
+	return 1
+}
+
+// beLate makes what Redis sends to one replica, or to all, arrive late: only the messages, or only the replies.
+func (w *world) beLate(a Action) int {
+	some := w.replicas()
+	if a.Coin {
+		some = some[a.Pick%len(some):][:1]
+	}
+	for _, r := range some {
+		w.redis.Tardy(r.host, a.Kind == lateMessages, time.Duration(1+a.Pick%400)*ms)
+	}
+	w.sleep(a.For)
+	for _, r := range some {
+		w.redis.Tardy(r.host, a.Kind == lateMessages, 0)
 	}
 	return 1
 }

@@ -106,6 +106,14 @@ var losing = []Kind{redisOlder, redisEmptied}
 // harmless are the faults that cost no replica its subscription.
 var harmless = []Kind{redisLate, lateMessages, lateReplies, killCallers, replyLost, herd, clockJump}
 
+// together are faults that are worse together than alone.
+var together = [][]Kind{
+	{killSubscribers, lateReplies}, {cutConnections, lateReplies}, {lateMessages, herd}, {lateMessages, lateReplies, herd},
+	{redisOlder, killReplica}, {redisOlder, pauseReplica}, {redisOlder, lateMessages}, {redisEmptied, killSubscribers},
+	{redisFull, drainReplica}, {redisFull, killSubscribers}, {joinReplica, redisLate}, {joinReplica, lateMessages},
+	{replyLost, redisLate}, {losePower, killSubscribers}, {oneWay, killReplica}, {redisFrozen, drainReplica},
+}
+
 // dice draws what a seed decides.
 type dice struct{ *rand.Rand }
 
@@ -139,7 +147,7 @@ func NewPlan(seed uint64) Plan {
 		p.Replicas = 2
 	}
 	if p.Trim = d.chance(4); p.Trim {
-		p.History = 5 + d.IntN(25)
+		p.History = 3 + d.IntN(25)
 	}
 	slow := d.chance(4)
 	if slow || p.Trim {
@@ -147,13 +155,16 @@ func NewPlan(seed uint64) Plan {
 	}
 	kinds := p.kinds(d)
 	p.Steady = !slow && !slices.ContainsFunc(kinds, func(k Kind) bool { return !slices.Contains(harmless, k) })
+	if d.chance(3) {
+		p.Check = d.between(100*ms, 400*ms)
+	}
 	if d.chance(2) { // the comparison of quiet channels must not be what makes up for another mistake
 		p.Check, p.Silent = time.Hour, d.chance(2)
 	}
 	p.Task = !slices.ContainsFunc(kinds, func(k Kind) bool { return slices.Contains(losing, k) }) && d.chance(3)
 	p.publishers(d, slow)
 	p.clients(d, slow)
-	for range 2 + d.IntN(9) {
+	for range 2 + d.IntN(11) {
 		a := Action{
 			At: d.between(0, p.Load), Kind: kinds[d.IntN(len(kinds))], For: d.between(20*ms, 400*ms), Pick: d.IntN(1000),
 			Coin: d.chance(2),
@@ -178,8 +189,11 @@ func NewPlan(seed uint64) Plan {
 func (p *Plan) kinds(d dice) []Kind {
 	var out []Kind
 	from, loses := Kinds, d.chance(4)
-	if d.chance(4) { // so that the strictest rules hold
+	switch d.IntN(4) {
+	case 0: // so that the strictest rules hold
 		from, loses = harmless, false
+	case 1:
+		return together[d.IntN(len(together))]
 	}
 	for range 1 + d.IntN(4) {
 		k := from[d.IntN(len(from))]
@@ -197,11 +211,15 @@ func (p *Plan) kinds(d dice) []Kind {
 }
 
 func (p *Plan) publishers(d dice, slow bool) {
+	sparse := d.chance(3) // what was missed is not followed by the next event at once
 	for _, channel := range p.Channels {
 		for _, raw := range []bool{false, true} {
 			pub := PublisherPlan{Channel: channel, Raw: raw, Every: d.between(60*ms, 250*ms)}
+			if sparse {
+				pub.Every = d.between(400*ms, 2*time.Second)
+			}
 			if raw && d.chance(2) {
-				pub.Burst = 2 + d.IntN(12)
+				pub.Burst = 2 + d.IntN(25)
 			}
 			if slow {
 				pub.Padding = d.IntN(2 << 10)
