@@ -68,28 +68,47 @@ func (l *Listener) runSession(parent context.Context) error {
 	l.restart()
 
 	ctx, cancel := context.WithCancelCause(parent)
-	var wg sync.WaitGroup
-	wg.Go(func() { cancel(s.write(ctx)) })
-	wg.Go(func() { cancel(s.watch(ctx)) })
+	var senders, wg sync.WaitGroup
+	senders.Go(func() { cancel(s.write(ctx)) })
+	senders.Go(func() { cancel(s.watch(ctx)) })
 	wg.Go(func() { // wakes the reader
 		<-ctx.Done()
-		if parent.Err() != nil {
-			s.leave()
-		} else {
+		if _, refused := errors.AsType[refusal](context.Cause(ctx)); !refused && parent.Err() == nil {
 			_ = c.Close()
+			return
 		}
+		_ = c.SetWriteDeadline(time.Now().Add(leaveTimeout))
+		senders.Wait() // nothing is subscribed to after leave
+		s.leave()
 	})
-	cancel(s.read())
+	err = s.read()
+	cancel(err)
+	// Redis counts this replica as a receiver of the messages behind a refusal: they are read before the session ends.
+	for r, refused := errors.AsType[refusal](err); refused && !r.toLeave(); r, refused = errors.AsType[refusal](err) {
+		err = s.read()
+	}
 	_ = c.Close()
+	senders.Wait()
 	wg.Wait()
 	return context.Cause(ctx)
 }
 
-// leave ends a session because the replica stops. Redis counts this replica as a receiver until it has carried out
-// UNSUBSCRIBE, so the reader goes on until the reply to the last command. LEAVE is no command of Redis, so its reply is
-// an error, which ends the reader.
+// leaveCommand does not exist, so the reply to it is an error that names it.
+const leaveCommand = "LEAVE"
+
+// refusal is an error reply of Redis.
+type refusal string
+
+// Error returns the reply.
+func (r refusal) Error() string { return string(r) }
+
+// toLeave reports whether this is the reply to leaveCommand, which is the last one.
+func (r refusal) toLeave() bool { return strings.Contains(string(r), leaveCommand) }
+
+// leave ends a session whose connection works. Redis counts this replica as a receiver until it has carried out
+// UNSUBSCRIBE, so the reader goes on until the reply to the last command, which is an error.
 func (s *session) leave() {
-	if err := s.conn.send([]string{"UNSUBSCRIBE"}, []string{"PUNSUBSCRIBE"}, []string{"LEAVE"}); err != nil {
+	if err := s.conn.send([]string{"UNSUBSCRIBE"}, []string{"PUNSUBSCRIBE"}, []string{leaveCommand}); err != nil {
 		_ = s.conn.Close()
 		return
 	}
@@ -110,7 +129,7 @@ func (s *session) read() error {
 		case integerReply:
 			receivers = m.integer
 		case errorReply:
-			return errors.New(m.text)
+			return refusal(m.text)
 		case subscribed:
 			s.confirmed.Add(1)
 			select {
