@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Kinds of violation; doc.go says exactly what each counts.
+// Kinds of violation; the package comment says what each counts.
 const (
 	Lost         = "lost"
 	Doubled      = "doubled"
@@ -43,7 +43,7 @@ func (j *judgement) settled(p *Publish) time.Duration {
 	return settled
 }
 
-// violation is one broken promise with its evidence.
+// Violation is one broken promise with its evidence.
 type Violation struct {
 	Kind    string        `json:"kind"`
 	Who     string        `json:"who,omitempty"`
@@ -52,7 +52,7 @@ type Violation struct {
 	Detail  string        `json:"detail"`
 }
 
-// verdict is what the judge found.
+// Verdict is what the judge found.
 type Verdict struct {
 	Events     int            `json:"events"`
 	Deliveries int            `json:"deliveries"`
@@ -66,6 +66,7 @@ type Verdict struct {
 	Evidence   []Violation    `json:"evidence,omitempty"` // the first few of each kind
 }
 
+// Passed reports whether nothing was violated.
 func (v Verdict) Passed() bool { return len(v.Counts) == 0 }
 
 // maxEvidence is how many violations of one kind are kept in full.

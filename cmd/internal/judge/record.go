@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// A record is everything that was seen from the outside during one scenario: the judge's only input.
-// All times are counted from the start of the scenario.
+// Record is everything that was seen from the outside during one run: the judge's only input. All times are counted from
+// the start of the run.
 type Record struct {
 	Rules     Rules
 	Publishes []Publish
@@ -25,7 +25,7 @@ type Record struct {
 	Wrong     []Violation // what the schedule itself noticed, such as a wrong exit code
 }
 
-// rules say what a scenario allows beyond the general promise.
+// Rules say what a run allows beyond the general promise, and where it is held to more.
 type Rules struct {
 	Trim     int  // events kept per general channel; 0: nothing is ever trimmed
 	RawOrder bool // raw messages must keep their publisher's order too
@@ -44,9 +44,10 @@ const (
 	Refused                     // certainly not taken in: Redis counted 0 receivers
 )
 
+// Outcome is what the publisher knows about a publish.
 type Outcome int
 
-// publish is one payload given to the gateway or to Redis once. Repeating a POST with its key is the same publish.
+// Publish is one payload given to the gateway or to Redis once. Repeating a POST with its key is the same publish.
 type Publish struct {
 	Publisher string
 	Channel   string
@@ -62,14 +63,14 @@ type Publish struct {
 	ID        string // POST only
 }
 
-// stored is one event of a channel's history.
+// Event is one event of a channel's history.
 type Event struct {
 	ID   string
 	Type string
 	Data string // compact JSON
 }
 
-// view is a channel's history as one replica's GET shows it.
+// View is a channel's history as one replica's GET shows it.
 type View struct {
 	Replica string
 	Channel string
@@ -84,9 +85,10 @@ const (
 	GotStream // a stream began; a record need not have these
 )
 
+// ItemKind says what happened to a client.
 type ItemKind int
 
-// item is one thing that happened to a client, in the order in which it happened.
+// Item is one thing that happened to a client, in the order in which it happened.
 type Item struct {
 	At      time.Duration
 	Kind    ItemKind
@@ -98,7 +100,7 @@ type Item struct {
 	Replica string // who served it
 }
 
-// clientRecord is what one client saw.
+// Client is what one client saw.
 type Client struct {
 	Name       string
 	Channels   []string
@@ -111,7 +113,7 @@ type Client struct {
 	Died       string
 }
 
-// taskRecord is what one client of a progress stream saw.
+// Task is what one client of a progress stream saw.
 type Task struct {
 	Name    string
 	States  []TaskState
@@ -119,26 +121,27 @@ type Task struct {
 	Died    string
 }
 
+// TaskState is one state of a task as its stream shows it.
 type TaskState struct {
 	Progress float64 `json:"progress"`
 	Status   string  `json:"status"`
 }
 
-// span is a stretch of time.
+// Span is a stretch of time.
 type Span struct{ From, To time.Duration }
 
 func (s Span) overlaps(from, to time.Duration) bool { return from <= s.To && to >= s.From }
 
-// window is a span in which Redis may have counted receivers that never got the message.
+// Window is a span in which Redis may have counted receivers that never got the message.
 type Window struct {
 	Span
 	Receivers int64
 }
 
-// everyReceiver is the size of a window that may cost all receivers.
+// EveryReceiver is the size of a window that may cost all receivers.
 const EveryReceiver = int64(1) << 32
 
-// fault is one thing the schedule did, from its beginning until it was undone. Bites counts what it hit.
+// Fault is one thing the schedule did, from its beginning until it was undone. Bites counts what it hit.
 type Fault struct {
 	Span
 	Name  string
@@ -173,7 +176,7 @@ func TokenOf(data string) string {
 	return data[start:]
 }
 
-// compact brings JSON to one form in which equal values are equal strings.
+// Compact brings JSON to one form in which equal values are equal strings.
 func Compact(data []byte) string {
 	var v any
 	decoder := json.NewDecoder(bytes.NewReader(data))
