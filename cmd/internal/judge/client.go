@@ -45,7 +45,7 @@ func (j *judgement) checkClient(c *Client) {
 	j.checkForeign(c)
 }
 
-// checkForeign looks for events and gaps of channels the client never asked for.
+// checkForeign looks for events and gaps of channels that the client did not ask for.
 func (j *judgement) checkForeign(c *Client) {
 	asked := map[string]bool{}
 	for _, channel := range c.Channels {
@@ -59,31 +59,32 @@ func (j *judgement) checkForeign(c *Client) {
 	}
 }
 
-// walk follows one client through one channel's log.
+// walk compares what one client received with one channel's log, item by item.
 type walk struct {
 	*judgement
 	client *Client
 	log    *channelLog
 
-	seen   []bool          // by index: was ever delivered
-	fresh  map[string]bool // ids delivered since the last fresh start (a gap with reason reset or unknown)
-	high   int             // newest index since the last fresh start
-	newest int             // newest index ever
+	seen   []bool          // by index: the event was delivered
+	fresh  map[string]bool // ids delivered since the last fresh start: a gap with reason reset or unknown
+	high   int             // index of the newest event delivered since the last fresh start; -1: none
+	newest int             // index of the newest event ever delivered; -1: none
 	gaps   []announced
-	outage time.Duration // when the client last broke its own connection
+	outage time.Duration // when the client's own last disconnection ended
 
 	streams bool          // the record says when streams began
-	opened  time.Duration // this stream
-	common  bool          // this stream has delivered an event that was published after it opened, and Redis still has it
+	opened  time.Duration // when this stream began
+	common  bool          // this stream has delivered an event that was published after it opened and that Redis still has
 }
 
-// announced is a gap event and its place: between the indices before and after.
+// announced is a gap event and its place in the log: between the events at the indexes before and after.
 type announced struct {
 	Item
 	before, after int
-	common        bool // the stream had delivered an event that Redis still has
+	common        bool // walk.common, at that moment
 }
 
+// accuse counts a violation that the client has noticed at an item.
 func (w *walk) accuse(kind string, it Item, format string, args ...any) {
 	who := w.client.Name
 	if it.Replica != "" {
@@ -94,6 +95,7 @@ func (w *walk) accuse(kind string, it Item, format string, args ...any) {
 	})
 }
 
+// gap records a gap event.
 func (w *walk) gap(it Item) {
 	w.Verdict.Gaps++
 	w.gaps = append(w.gaps, announced{
@@ -105,6 +107,7 @@ func (w *walk) gap(it Item) {
 	}
 }
 
+// event checks one delivered event.
 func (w *walk) event(it Item) {
 	w.Verdict.Deliveries++
 	again := w.fresh[it.ID]
@@ -115,7 +118,7 @@ func (w *walk) event(it Item) {
 	}
 	i, ok := w.log.byID[it.ID]
 	if !ok {
-		if token := TokenOf(it.Data); !w.mayBeGone(w.log, token) {
+		if token := TokenOf(it.Data); !w.mayBeLost(w.log, token) {
 			w.accuse(Phantom, it, "event %s %s is not in the log", it.ID, token)
 		}
 		return
@@ -128,7 +131,7 @@ func (w *walk) event(it Item) {
 	if i < w.high {
 		w.accuse(Reordering, it, "event %s %s came after the newer event %s", it.ID, token, w.log.events[w.high].ID)
 	}
-	for g := range w.gaps { // the first event behind a gap closes it
+	for g := range w.gaps { // a gap ends at the first event that comes after it
 		if w.gaps[g].after == len(w.log.events) {
 			w.gaps[g].after = i
 		}
@@ -143,11 +146,11 @@ func (w *walk) event(it Item) {
 	w.seen[i], w.high, w.newest = true, max(w.high, i), max(w.newest, i)
 }
 
-// end accounts for what was never delivered.
+// end looks for events that were never delivered and for gaps where nothing is missing.
 func (w *walk) end() {
 	start, end := w.start(), len(w.log.events)
 	if w.client.Died != "" {
-		end = w.newest + 1 // its death is the violation; what it missed afterwards says nothing more
+		end = w.newest + 1 // that it died is reported already; it missed everything afterwards because of that
 	}
 	missing := func(from, to int) (n int) {
 		for i := max(start, from); i < to; i++ {
@@ -176,7 +179,7 @@ func (w *walk) end() {
 	}
 }
 
-// start is the index of the first event the client must have.
+// start returns the index of the first event that the client must have received.
 func (w *walk) start() int {
 	start := len(w.log.events)
 	if i, ok := w.log.byID[w.client.From]; ok {
@@ -211,28 +214,25 @@ func (w *walk) covered(i int) bool {
 	return false
 }
 
-// trimmedOnce reports whether event i was trimmed when the client was told so, and is stored only because Redis came back
-// older since.
+// trimmedOnce reports whether event i was trimmed when the client was told so, and is stored only because Redis has come
+// back older since.
 func (w *walk) trimmedOnce(i int) bool {
 	return w.Rules.Trim > 0 && slices.ContainsFunc(w.gaps, func(g announced) bool {
 		return g.before < i && i < g.after && slices.ContainsFunc(w.Losses, func(loss Span) bool { return g.At <= loss.To })
 	})
 }
 
-// needless says why a gap should not have been announced; empty if it was right.
+// needless returns why a gap should not have been announced, or nothing if it was right.
 func (w *walk) needless(g announced, missing func(from, to int) int) string {
-	if g.common && w.Rules.Steady {
-		return "this stream was live, and nothing kept it from being told everything"
-	}
 	fresh := g.Reason == "reset" || g.Reason == "unknown"
-	// What a stream replays was read, not heard, by its replica, which need not remember it as delivered.
-	if g.common && g.Reason == "reset" && w.Rules.Trim == 0 {
+	trims := w.Rules.Trim > 0 && w.log.exact
+	switch {
+	case g.common && w.Rules.Steady:
+		return "this stream was live, and nothing kept it from receiving everything"
+	case g.common && g.Reason == "reset" && w.Rules.Trim == 0:
 		return "this stream had delivered an event that Redis still has: it had only to go back to that"
-	}
-	if fresh && slices.ContainsFunc(w.Losses, func(loss Span) bool { return g.At >= loss.From }) {
+	case fresh && slices.ContainsFunc(w.Losses, func(loss Span) bool { return g.At >= loss.From }):
 		return ""
-	}
-	switch trims := w.Rules.Trim > 0 && w.log.exact; {
 	case fresh && len(w.Losses) > 0:
 		return "Redis had lost nothing yet"
 	case !trims && len(w.Losses) > 0:
@@ -242,7 +242,7 @@ func (w *walk) needless(g announced, missing func(from, to int) int) string {
 	case fresh:
 		return "trimming is the only reason here"
 	case w.client.Type != "":
-		return "" // nobody can know whether what is gone was of this type
+		return "" // nobody can know whether a trimmed event was of this type
 	case len(w.Losses) > 0:
 		return "" // nor what was trimmed from a log that Redis has lost
 	case missing(g.before+1, g.after) == 0:

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Kinds of violation; the package comment says what each counts.
+// Kinds of violation. The package comment says what each of them counts.
 const (
 	Lost         = "lost"
 	Doubled      = "doubled"
@@ -28,14 +28,15 @@ const (
 	NotLive      = "not live"
 )
 
-// settled is when an acknowledged publish is in the store at the latest. Redis answers a raw PUBLISH before a replica
-// has stored it, and a newcomer holds its first messages back; this only tells what a loss may have taken.
+// settled is the time by which an acknowledged publish is stored. A raw message is stored after Redis has answered, and
+// a replica that has just subscribed waits a little before it stores its first messages. The time is only used to find
+// out which publishes a loss of Redis may have hit.
 func (j *judgement) settled(p *Publish) time.Duration {
 	if !p.Raw {
 		return p.Answered
 	}
 	settled := p.Answered + 2*time.Second
-	for _, o := range j.Outages { // in the order of their beginnings
+	for _, o := range j.Outages {
 		if o.overlaps(p.First, settled) {
 			settled = max(settled, o.To+5*time.Second)
 		}
@@ -59,20 +60,20 @@ type Verdict struct {
 	Gaps       int            `json:"announced_gaps"`
 	Reconnects int            `json:"reconnects"`
 	RawSwaps   int            `json:"raw_swaps"`
-	Unsure     int            `json:"unsure_publishes"` // neither surely in nor surely out: windows, losses, time-outs
+	Unsure     int            `json:"unsure_publishes"` // nobody knows whether they are stored: windows, losses, time-outs
 	Worst      time.Duration  `json:"worst_recovery"`
 	WorstOf    string         `json:"worst_recovery_of,omitempty"`
 	Counts     map[string]int `json:"violations"`
-	Evidence   []Violation    `json:"evidence,omitempty"` // the first few of each kind
+	Evidence   []Violation    `json:"evidence,omitempty"` // the first maxEvidence of each kind
 }
 
 // Passed reports whether nothing was violated.
 func (v Verdict) Passed() bool { return len(v.Counts) == 0 }
 
-// maxEvidence is how many violations of one kind are kept in full.
+// maxEvidence is how many violations of one kind are reported in full. The others are only counted.
 const maxEvidence = 5
 
-// Judge compares what was published, what is stored and what each client got. It is a pure function.
+// Judge compares what was published, what is stored and what each client received. It is a pure function.
 func Judge(r Record) Verdict {
 	j := &judgement{Record: r, Verdict: Verdict{Counts: map[string]int{}}}
 	j.index()
@@ -99,18 +100,19 @@ type judgement struct {
 	logs    map[string]*channelLog
 }
 
-// channelLog is one channel's log with what is needed to look things up in it.
+// channelLog is one channel's log with indexes to search it.
 type channelLog struct {
 	channel   string
 	events    []Event
-	tokens    []string         // of events
-	byID      map[string]int   // id to index
-	byToken   map[string][]int // token to indices
-	publishes map[string][]*Publish
-	kept      int  // index of the first event that is still stored
-	exact     bool // publishers know the data, so it is compared byte for byte
+	tokens    []string              // by index: the token of the event
+	byID      map[string]int        // index of the event, by id
+	byToken   map[string][]int      // indexes of the events, by token
+	publishes map[string][]*Publish // by token
+	kept      int                   // index of the first event that is still stored
+	exact     bool                  // publishers know the data, so it is compared byte for byte
 }
 
+// index builds the log of each channel from the record.
 func (j *judgement) index() {
 	j.logs = map[string]*channelLog{}
 	for channel, events := range j.Log {
@@ -131,6 +133,7 @@ func (j *judgement) index() {
 	}
 }
 
+// log returns the log of a channel. It makes an empty one if there is none.
 func (j *judgement) log(channel string) *channelLog {
 	l := j.logs[channel]
 	if l == nil {
@@ -150,7 +153,7 @@ func (l *channelLog) add(e Event) {
 	l.byToken[token] = append(l.byToken[token], i)
 }
 
-// only returns the log as a client sees it that asked for one type.
+// only returns the part of the log that a client must receive that asked for one type.
 func (l *channelLog) only(kind string) *channelLog {
 	out := &channelLog{
 		channel: l.channel, byID: map[string]int{}, byToken: map[string][]int{}, publishes: l.publishes, exact: l.exact,
@@ -167,7 +170,7 @@ func (l *channelLog) only(kind string) *channelLog {
 	return out
 }
 
-// accuse counts a violation and keeps the first few of its kind.
+// accuse counts a violation, and keeps it in full if it is among the first of its kind.
 func (j *judgement) accuse(v Violation) {
 	j.Verdict.Counts[v.Kind]++
 	if j.Verdict.Counts[v.Kind] <= maxEvidence {
@@ -175,7 +178,7 @@ func (j *judgement) accuse(v Violation) {
 	}
 }
 
-// sure reports whether p must be in the log.
+// sure reports whether p must be in the log: it was acknowledged, and neither a window nor a loss excuses it.
 func (j *judgement) sure(p *Publish) bool {
 	if p.Outcome != Acknowledged {
 		return false
@@ -199,8 +202,8 @@ func (j *judgement) sure(p *Publish) bool {
 	return true
 }
 
-// mayBeGone reports whether an event with this token may have been stored, delivered and then lost by Redis.
-func (j *judgement) mayBeGone(l *channelLog, token string) bool {
+// mayBeLost reports whether an event with this token may have been stored, delivered and then lost by Redis.
+func (j *judgement) mayBeLost(l *channelLog, token string) bool {
 	for _, p := range l.publishes[token] {
 		for _, loss := range j.Losses {
 			if p.First <= loss.To && (p.Outcome == Unanswered || j.settled(p) >= loss.From) {
@@ -211,12 +214,14 @@ func (j *judgement) mayBeGone(l *channelLog, token string) bool {
 	return false
 }
 
-// lateBy is the longest time from when everything was fine again until an event reached client c.
+// lateBy returns how late an event reached client c, at the given time. It is counted from the latest of these moments:
+// the client's first stream, the end of its own disconnection, the answer to each publish of the token, and the end
+// of each fault before.
 func (j *judgement) lateBy(c *Client, l *channelLog, token string, at, ownOutage time.Duration) time.Duration {
 	since := max(c.Opened, ownOutage)
 	for _, p := range l.publishes[token] {
 		if p.Outcome == Unanswered {
-			return 0 // stored at a time nobody knows
+			return 0 // nobody knows when it was stored
 		}
 		since = max(since, p.Answered)
 	}
@@ -228,6 +233,7 @@ func (j *judgement) lateBy(c *Client, l *channelLog, token string, at, ownOutage
 	return at - since
 }
 
+// checkTask checks that a progress stream showed the task's progress without repeats, to its end.
 func (j *judgement) checkTask(t Task) {
 	blame := func(format string, args ...any) {
 		j.accuse(Violation{Kind: TaskBroken, Who: t.Name, Detail: fmt.Sprintf(format, args...)})
@@ -252,16 +258,17 @@ func (j *judgement) checkTask(t Task) {
 	}
 }
 
+// checkExercised checks that enough has happened for the run to prove something.
 func (j *judgement) checkExercised() {
-	bites := 0
+	hits := 0
 	for _, f := range j.Faults {
-		bites += f.Bites
+		hits += f.Hits
 	}
 	for _, need := range []struct {
 		what      string
 		got, want int
 	}{
-		{"faults that hit something", bites, j.Rules.MinFaults},
+		{"faults that hit something", hits, j.Rules.MinFaults},
 		{"reconnects", j.Verdict.Reconnects, j.Rules.MinReconnects},
 		{"announced gaps", j.Verdict.Gaps, j.Rules.MinGaps},
 		{"deliveries", j.Verdict.Deliveries, 1},

@@ -38,7 +38,7 @@ func gapItem(at time.Duration, reason string) Item {
 	return Item{At: at, Kind: GotGap, Channel: ch, Reason: reason}
 }
 
-// clean is a record of ten events that everyone got.
+// clean is a record of ten events that the store and the client have received.
 func clean() Record {
 	r := Record{Log: map[string][]Event{}}
 	c := Client{Name: "c", Channels: []string{ch}, Bound: true, Opened: 1 * ms}
@@ -63,8 +63,8 @@ func trimmed() Record {
 	return r
 }
 
-// restored is a record in which Redis lost events 5 to 7 of the old era and went on with 8 to 10, numbered 5 to 7 again.
-// The client was connected all the time and got everything there was.
+// restored is a record in which Redis lost events 5 to 7 of the old era and went on with 8 to 10, numbered 5 to 7
+// again. The client was connected all the time and received everything that there was.
 func restored() Record {
 	r := clean()
 	r.Losses = []Span{{45 * ms, 75 * ms}}
@@ -79,7 +79,7 @@ func restored() Record {
 	return r
 }
 
-// only makes the client one that asked for a type which two events have.
+// only makes the client one that asked for one type, and gives this type to two events.
 func only(r *Record, some ...int) {
 	r.Clients[0].Type, r.Clients[0].Items = "note", nil
 	for _, n := range some {
@@ -97,7 +97,7 @@ func rawOf(r *Record, n int, receivers int64) *Publish {
 	return p
 }
 
-// lose takes the n-th event out of the store and out of everyone's hands.
+// lose removes the n-th event from the store and from what clients have received.
 func lose(r *Record, n int) {
 	is := func(e Event) bool { return e.ID == eventID(n, "x") }
 	r.Log[ch] = slices.DeleteFunc(r.Log[ch], is)
@@ -107,7 +107,7 @@ func lose(r *Record, n int) {
 	}
 }
 
-func TestJudge(t *testing.T) {
+func TestEachBrokenPromiseIsFound(t *testing.T) {
 	items := func(r *Record) *[]Item { return &r.Clients[0].Items }
 	cases := []struct {
 		name string
@@ -311,6 +311,36 @@ func TestJudge(t *testing.T) {
 			rawOf(r, 4, 3)
 			r.Log[ch] = slices.Delete(r.Log[ch], 3, 4)
 			r.Views[0].Events = slices.Clone(r.Log[ch])
+		}, nil},
+
+		// Where a record says more.
+		{"a live stream gets no gap where nothing is lost and nobody is slow", trimmed, func(r *Record) {
+			r.Rules.Steady = true
+			*items(r) = slices.Insert(*items(r), 0, Item{Kind: GotStream, At: 1 * ms})
+		}, map[string]int{NeedlessGap: 1}},
+		{"a stream that has just opened may get one", trimmed, func(r *Record) {
+			r.Rules.Steady = true
+			*items(r) = slices.Insert(*items(r), 2, Item{Kind: GotStream, At: 50 * ms})
+		}, nil},
+		{"a stream goes back to the last common event, not to the beginning", restored, func(r *Record) {
+			*items(r) = slices.Insert(*items(r), 0, Item{Kind: GotStream, At: 1 * ms})
+			*items(r) = slices.Insert(*items(r), 8, gapItem(77*ms, "reset"))
+		}, map[string]int{NeedlessGap: 1}},
+		{"a new stream may be told to begin anew", restored, func(r *Record) {
+			*items(r) = slices.Insert(*items(r), 0, Item{Kind: GotStream, At: 1 * ms})
+			*items(r) = slices.Insert(*items(r), 8, Item{Kind: GotStream, At: 76 * ms}, gapItem(77*ms, "reset"))
+		}, nil},
+		{"a raw message that had to wait for Redis may be lost with what it stored then", restored, func(r *Record) {
+			rawOf(r, 4, 1)
+			r.Publishes[3].First, r.Publishes[3].Last, r.Publishes[3].Answered = 40*ms, 40*ms, 42*ms
+			r.Outages = []Span{{30 * ms, 3000 * ms}}
+			r.Losses[0] = Span{4000 * ms, 4100 * ms}
+			r.Log[ch] = slices.Delete(r.Log[ch], 3, 4)
+			r.Views[0].Events = slices.Clone(r.Log[ch])
+			*items(r) = slices.Delete(*items(r), 3, 7)
+			for n := 5; n <= 7; n++ {
+				r.Publishes[n-1].Outcome = Unanswered
+			}
 		}, nil},
 
 		// The run itself.

@@ -8,30 +8,30 @@ import (
 	"time"
 )
 
-// Record is everything that was seen from the outside during one run: the judge's only input. All times are counted from
-// the start of the run.
+// Record is everything that was seen from the outside during one run. It is the only input of the judge. All times are
+// counted from the start of the run.
 type Record struct {
 	Rules     Rules
 	Publishes []Publish
 	Clients   []Client
 	Tasks     []Task
-	Log       map[string][]Event // by channel, oldest first: the history, or all the witness saw if Rules.Trim is set
-	Kept      map[string][]Event // the history at the end, if Rules.Trim is set
+	Log       map[string][]Event // by channel, oldest first: the history, or what the witness saw if Rules.Trim is set
+	Kept      map[string][]Event // by channel, oldest first: the history at the end, if Rules.Trim is set
 	Views     []View
 	Windows   []Window
 	Losses    []Span
-	Outages   []Span // in which Redis stored nothing: raw messages from then and from shortly before wait in the replicas
+	Outages   []Span // in which Redis stored nothing, so that raw messages waited in the replicas; oldest first
 	Faults    []Fault
-	Wrong     []Violation // what the schedule itself noticed, such as a wrong exit code
+	Wrong     []Violation // what the schedule itself noticed, for example a wrong exit code
 }
 
 // Rules say what a run allows beyond the general promise, and where it is held to more.
 type Rules struct {
 	Trim     int  // events kept per general channel; 0: nothing is ever trimmed
-	RawOrder bool // raw messages must keep their publisher's order too
-	Steady   bool // no replica loses its subscription and no client is slow: a stream that is live gets no gap
+	RawOrder bool // the raw messages of a publisher must be stored in its order, too
+	Steady   bool // no replica loses its subscription and no client is slow, so a stream that is live gets no gap
 
-	// The faults are expected to have bitten at least this often; otherwise the run proves nothing.
+	// The least that must have happened. With less the run proves nothing.
 	MinFaults     int
 	MinReconnects int
 	MinGaps       int
@@ -39,28 +39,29 @@ type Rules struct {
 
 // Outcomes of a publish.
 const (
-	Unanswered   Outcome = iota // nobody knows whether it was taken in
-	Acknowledged                // POST 2xx, or raw PUBLISH with a receiver
-	Refused                     // certainly not taken in: Redis counted 0 receivers
+	Unanswered   Outcome = iota // nobody knows whether it was stored
+	Acknowledged                // a POST was answered 2xx, or a raw PUBLISH had a receiver
+	Refused                     // it is certainly not stored: Redis counted 0 receivers, or answered with an error
 )
 
 // Outcome is what the publisher knows about a publish.
 type Outcome int
 
-// Publish is one payload given to the gateway or to Redis once. Repeating a POST with its key is the same publish.
+// Publish is one payload that was given to the gateway or to Redis once. The repetition of a POST with its
+// Idempotency-Key is the same publish.
 type Publish struct {
 	Publisher string
 	Channel   string
 	Token     string
 	Raw       bool
 	Type      string
-	Body      string // the data as compact JSON; empty: only the token is compared
-	First     time.Duration
+	Body      string        // the data as compact JSON; empty: only the token is compared
+	First     time.Duration // start of the first attempt
 	Last      time.Duration // start of the attempt that was answered
 	Answered  time.Duration // zero if unanswered
 	Outcome   Outcome
-	Receivers int64  // raw only
-	ID        string // POST only
+	Receivers int64  // that Redis counted, for a raw publish
+	ID        string // from the answer to a POST
 }
 
 // Event is one event of a channel's history.
@@ -81,7 +82,7 @@ type View struct {
 const (
 	GotEvent ItemKind = iota
 	GotGap
-	GotCut    // the client broke its own connection, or stopped stalling: the schedule's doing
+	GotCut    // the client was disconnected, or began to read again: the schedule did that
 	GotStream // a stream began; a record need not have these
 )
 
@@ -97,7 +98,7 @@ type Item struct {
 	Type    string
 	Data    string // compact JSON
 	Reason  string // of a gap
-	Replica string // who served it
+	Replica string // that served the stream
 }
 
 // Client is what one client saw.
@@ -105,19 +106,19 @@ type Client struct {
 	Name       string
 	Channels   []string
 	Type       string        // the only type it asked for; empty: all
-	From       string        // the event id it asked to go on from, on its one channel; empty: from now on
-	Opened     time.Duration // the first stream with a position
-	Bound      bool          // false: it never saw one
+	From       string        // the event id that it asked to go on from, on its one channel; empty: none
+	Opened     time.Duration // when the first stream with a position was opened
+	Bound      bool          // it has seen a stream with a position, so the promise holds for it
 	Items      []Item
-	Reconnects int // streams after the first
-	Died       string
+	Reconnects int    // streams after the first
+	Died       string // why it stopped for good; empty: it did not
 }
 
 // Task is what one client of a progress stream saw.
 type Task struct {
 	Name    string
 	States  []TaskState
-	Stopped bool // 204 after the end, as the contract says
+	Stopped bool // it was answered 204 after the end, as promised
 	Died    string
 }
 
@@ -127,25 +128,25 @@ type TaskState struct {
 	Status   string  `json:"status"`
 }
 
-// Span is a stretch of time.
+// Span is a span of time, both ends included.
 type Span struct{ From, To time.Duration }
 
 func (s Span) overlaps(from, to time.Duration) bool { return from <= s.To && to >= s.From }
 
-// Window is a span in which Redis may have counted receivers that never got the message.
+// Window is a span in which Redis may have counted so many receivers that never got the message.
 type Window struct {
 	Span
 	Receivers int64
 }
 
-// EveryReceiver is the size of a window that may cost all receivers.
+// EveryReceiver is the size of a window in which no receiver may have got the message.
 const EveryReceiver = int64(1) << 32
 
-// Fault is one thing the schedule did, from its beginning until it was undone. Bites counts what it hit.
+// Fault is one thing that the schedule did, from its beginning until it was undone.
 type Fault struct {
 	Span
-	Name  string
-	Bites int
+	Name string
+	Hits int // how many connections, processes or clients it hit
 }
 
 // tokenMark starts every token.
@@ -156,7 +157,7 @@ func Token(publisher, channel string, n int) string {
 	return fmt.Sprintf("%s%s/%s/%d", tokenMark, publisher, channel, n)
 }
 
-// TokenOf finds the token in an event's data, whatever the gateway wrapped around it; "" if there is none.
+// TokenOf finds the token in an event's data, whatever the gateway has put around it. It returns "" if there is none.
 func TokenOf(data string) string {
 	start := strings.Index(data, tokenMark)
 	if start < 0 {
@@ -176,11 +177,11 @@ func TokenOf(data string) string {
 	return data[start:]
 }
 
-// Compact brings JSON to one form in which equal values are equal strings.
+// Compact brings JSON into one form, in which equal values are equal strings. Other text it returns unchanged.
 func Compact(data []byte) string {
 	var v any
 	decoder := json.NewDecoder(bytes.NewReader(data))
-	decoder.UseNumber() // a float64 would hide a gateway that rounds
+	decoder.UseNumber() // with float64 a gateway that rounds numbers would not be noticed
 	if decoder.Decode(&v) != nil {
 		return string(data)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // checkStore applies the rules for the store to one channel.
@@ -61,27 +62,29 @@ func (j *judgement) checkToken(l *channelLog, token string) {
 
 // describe names the publishes of one token for a reader who wants to find them again.
 func describe(publishes []*Publish) string {
-	out := publishes[0].Token
+	var out strings.Builder
+	out.WriteString(publishes[0].Token)
 	for _, p := range publishes {
 		if p.Raw {
-			out += fmt.Sprintf(" [PUBLISH %v-%v receivers %d]", p.First, p.Answered, p.Receivers)
+			fmt.Fprintf(&out, " [PUBLISH %v-%v receivers %d]", p.First, p.Answered, p.Receivers)
 		} else {
-			out += fmt.Sprintf(" [POST %v-%v id %s]", p.First, p.Answered, p.ID)
+			fmt.Fprintf(&out, " [POST %v-%v id %s]", p.First, p.Answered, p.ID)
 		}
 	}
-	return out
+	return out.String()
 }
 
-func (l *channelLog) ids(indices []int) []string {
+// ids returns the ids of the events at the given indexes.
+func (l *channelLog) ids(indexes []int) []string {
 	var out []string
-	for _, i := range indices {
+	for _, i := range indexes {
 		out = append(out, l.events[i].ID)
 	}
 	return out
 }
 
-// checkOrder looks for payloads stored in another order than their publisher was answered.
-// A publisher serves one channel and sends a payload only after the answer to the one before.
+// checkOrder looks for payloads that are stored in another order than their publisher sent them. A publisher has one
+// channel, and sends a payload only after the answer to the one before.
 func (j *judgement) checkOrder(l *channelLog) {
 	type place struct {
 		Publish *Publish
@@ -93,12 +96,12 @@ func (j *judgement) checkOrder(l *channelLog) {
 		if p.Channel != l.channel || !j.sure(p) {
 			continue
 		}
-		indices := l.byToken[p.Token]
-		if len(indices) == 0 {
-			continue // lost, said already
+		indexes := l.byToken[p.Token]
+		if len(indexes) == 0 {
+			continue // checkToken has reported that it is lost
 		}
 		before, ok := last[p.Publisher]
-		if ok && before.Publish.Token != p.Token && indices[0] < before.index {
+		if ok && before.Publish.Token != p.Token && indexes[0] < before.index {
 			if p.Raw && !j.Rules.RawOrder {
 				j.Verdict.RawSwaps++
 			} else {
@@ -107,13 +110,13 @@ func (j *judgement) checkOrder(l *channelLog) {
 						p.Token, before.Publish.Token)})
 			}
 		}
-		if newest := indices[len(indices)-1]; !ok || newest > before.index {
+		if newest := indexes[len(indexes)-1]; !ok || newest > before.index {
 			last[p.Publisher] = place{p, newest}
 		}
 	}
 }
 
-// checkTrim compares what Redis keeps with the end of what the witness saw.
+// checkTrim checks that Redis keeps the end of what the witness saw, in the configured length.
 func (j *judgement) checkTrim(l *channelLog) {
 	kept := j.Kept[l.channel]
 	l.kept = len(l.events) - len(kept)
@@ -122,7 +125,7 @@ func (j *judgement) checkTrim(l *channelLog) {
 			Detail: fmt.Sprintf("%d events kept of %d, want %d", len(kept), len(l.events), want)})
 	}
 	if l.kept < 0 || !slices.Equal(l.events[l.kept:], kept) {
-		l.kept = 0 // trust nothing: no hole is excused
+		l.kept = 0 // so no hole is excused by trimming
 		j.accuse(Violation{Kind: WrongTrim, Who: "store", Channel: l.channel, Detail: "the list is not the end of the log"})
 	}
 }

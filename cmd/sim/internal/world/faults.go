@@ -22,7 +22,7 @@ func (w *world) act(i int, a Action) {
 		e.Hit++
 	}
 	w.exercise[a.Kind] = e
-	w.record.Faults = append(w.record.Faults, judge.Fault{Span: judge.Span{From: from, To: w.now()}, Name: string(a.Kind), Bites: hit})
+	w.record.Faults = append(w.record.Faults, judge.Fault{Span: judge.Span{From: from, To: w.now()}, Name: string(a.Kind), Hits: hit})
 }
 
 // inflict carries an action out and returns how much it hit.
