@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"sluice/cmd/internal/judge"
 	"sluice/cmd/internal/rig"
 )
 
@@ -54,7 +55,7 @@ func TestAGatewayThatIgnoresHolesIsCaught(t *testing.T) {
 	if code != exitViolated {
 		t.Fatalf("exit code %d, want %d", code, exitViolated)
 	}
-	if holes := s.Results[0].Counts[silentHole]; holes == 0 {
+	if holes := s.Results[0].Counts[judge.SilentHole]; holes == 0 {
 		t.Errorf("violations %v, want silent holes among them", s.Results[0].Counts)
 	}
 }

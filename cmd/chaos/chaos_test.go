@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"sluice/cmd/internal/judge"
 	"sluice/cmd/internal/rig/rigtest"
 )
 
@@ -50,7 +51,7 @@ func runChaos(t *testing.T, args ...string) (int, summary) {
 func TestAHealthyGatewayPasses(t *testing.T) {
 	needRedis(t)
 	code, s := runChaos(t, "-scenario", "baseline", "-seconds", "3", "-clients", "12", "-rate", "100")
-	if code != exitPassed || len(s.Results) != 1 || s.Results[0].Verdict != passes {
+	if code != exitPassed || len(s.Results) != 1 || s.Results[0].Outcome != passes {
 		t.Errorf("exit code %d, want %d", code, exitPassed)
 	}
 }
@@ -75,7 +76,7 @@ func TestTheExitCodeTellsAViolationFromAFailedSetUp(t *testing.T) {
 	} {
 		var results []result
 		for v := range strings.FieldsSeq(c.verdicts) {
-			results = append(results, result{Verdict: v})
+			results = append(results, result{Outcome: v})
 		}
 		if got := exitCode(results); got != c.want {
 			t.Errorf("%s: exit code %d, want %d", c.verdicts, got, c.want)
@@ -86,9 +87,9 @@ func TestTheExitCodeTellsAViolationFromAFailedSetUp(t *testing.T) {
 func TestTheTableHasARowForEachScenario(t *testing.T) {
 	var out bytes.Buffer
 	err := table(&out, []result{
-		{Scenario: "baseline", Verdict: passes, verdict: verdict{Events: 12, Counts: map[string]int{}}},
-		{Scenario: "flushall", Verdict: violated, verdict: verdict{Counts: map[string]int{silentHole: 3, skipped: 1}}},
-		{Scenario: "nginx-reload", Verdict: leftOut},
+		{Scenario: "baseline", Outcome: passes, Verdict: judge.Verdict{Events: 12, Counts: map[string]int{}}},
+		{Scenario: "flushall", Outcome: violated, Verdict: judge.Verdict{Counts: map[string]int{judge.SilentHole: 3, judge.Skipped: 1}}},
+		{Scenario: "nginx-reload", Outcome: leftOut},
 	})
 	if err != nil {
 		t.Fatal(err)

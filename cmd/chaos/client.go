@@ -10,6 +10,9 @@ import (
 	"net/url"
 	"sync"
 	"time"
+
+	"sluice/cmd/internal/eventsource"
+	"sluice/cmd/internal/judge"
 )
 
 // A client reads one stream like a browser's EventSource. At the end of the stream and on network errors it reconnects
@@ -31,8 +34,8 @@ type client struct {
 	retry time.Duration
 
 	mu      sync.Mutex
-	record  clientRecord       // guarded by mu
-	states  []taskState        // of a progress stream; guarded by mu
+	record  judge.Client       // guarded by mu
+	states  []judge.TaskState  // of a progress stream; guarded by mu
 	stopped bool               // the answer was 204; guarded by mu
 	have    map[string]string  // id of the newest event, by channel; guarded by mu
 	last    string             // the last event id; guarded by mu
@@ -58,7 +61,7 @@ func newClient(name string, at *targets, turn int, now func() time.Duration) *cl
 	close(open)
 	return &client{
 		name: name, targets: at, turn: turn, now: now, retry: defaultRetry, gate: open, have: map[string]string{},
-		record: clientRecord{Name: name},
+		record: judge.Client{Name: name},
 		http: &http.Client{Transport: &http.Transport{
 			DialContext:        (&net.Dialer{}).DialContext,
 			DisableCompression: true,
@@ -147,10 +150,9 @@ func (c *client) stream(ctx context.Context, first bool) (over bool) {
 // read parses the body of a stream until the body or ctx ends.
 func (c *client) read(ctx context.Context, response *http.Response, lastID string) {
 	opened, replica := c.now(), response.Header.Get("Sluice-Replica")
-	p := &parser{
-		id:    lastID,
-		retry: func(d time.Duration) { c.retry = d },
-		position: func(id string) {
+	p := &eventsource.Parser{
+		Retry: func(d time.Duration) { c.retry = d },
+		Position: func(id string) {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			c.last = id
@@ -158,12 +160,13 @@ func (c *client) read(ctx context.Context, response *http.Response, lastID strin
 				c.record.Bound, c.record.Opened = true, opened
 			}
 		},
+		Dispatch: func(kind, data, id string) {
+			if err := c.receive(kind, data, id, replica); err != nil {
+				c.die(err.Error())
+			}
+		},
 	}
-	p.dispatch = func(kind, data, id string) {
-		if err := c.receive(kind, data, id, replica); err != nil {
-			c.die(err.Error())
-		}
-	}
+	p.Resume(lastID)
 	buffer := make([]byte, 4096)
 	for {
 		c.mu.Lock()
@@ -175,7 +178,7 @@ func (c *client) read(ctx context.Context, response *http.Response, lastID strin
 			return
 		}
 		n, err := response.Body.Read(buffer)
-		p.write(buffer[:n])
+		p.Write(buffer[:n])
 		if err != nil {
 			return
 		}
@@ -187,31 +190,31 @@ func (c *client) receive(kind, data, id, replica string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.channels) == 0 {
-		var s taskState
+		var s judge.TaskState
 		if err := json.Unmarshal([]byte(data), &s); err != nil {
 			return fmt.Errorf("progress that is not JSON: %.100s", data)
 		}
 		c.states = append(c.states, s)
 		return nil
 	}
-	it := item{At: c.now(), Replica: replica, ID: id, Type: kind}
+	it := judge.Item{At: c.now(), Replica: replica, ID: id, Type: kind}
 	switch {
 	case kind == "gap":
 		var gap struct{ Channel, Reason string }
 		if err := json.Unmarshal([]byte(data), &gap); err != nil || gap.Channel == "" || gap.Reason == "" {
 			return fmt.Errorf("a gap that is not {channel, reason}: %.100s", data)
 		}
-		it.Kind, it.Channel, it.Reason, it.ID = gotGap, gap.Channel, gap.Reason, ""
+		it.Kind, it.Channel, it.Reason, it.ID = judge.GotGap, gap.Channel, gap.Reason, ""
 	case c.several:
 		var e envelope
 		if err := json.Unmarshal([]byte(data), &e); err != nil || e.ID == "" {
 			return fmt.Errorf("not an envelope: %.100s", data)
 		}
-		it.Channel, it.ID, it.Type, it.Data = e.Channel, e.ID, e.Type, compact(e.Data)
+		it.Channel, it.ID, it.Type, it.Data = e.Channel, e.ID, e.Type, judge.Compact(e.Data)
 	default:
-		it.Channel, it.Data = c.channels[0], compact([]byte(data))
+		it.Channel, it.Data = c.channels[0], judge.Compact([]byte(data))
 	}
-	if it.Kind == gotEvent {
+	if it.Kind == judge.GotEvent {
 		c.have[it.Channel] = it.ID
 	}
 	c.record.Items = append(c.record.Items, it)
@@ -242,7 +245,7 @@ func (c *client) disconnect(away time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.back = time.Now().Add(away)
-	c.record.Items = append(c.record.Items, item{At: c.now() + away, Kind: gotCut})
+	c.record.Items = append(c.record.Items, judge.Item{At: c.now() + away, Kind: judge.GotCut})
 	if c.cut != nil {
 		c.cut()
 	}
@@ -256,7 +259,7 @@ func (c *client) stall() (resume func()) {
 	c.mu.Unlock()
 	return sync.OnceFunc(func() {
 		c.mu.Lock()
-		c.record.Items = append(c.record.Items, item{At: c.now(), Kind: gotCut})
+		c.record.Items = append(c.record.Items, judge.Item{At: c.now(), Kind: judge.GotCut})
 		c.mu.Unlock()
 		close(gate)
 	})

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"sluice/cmd/internal/judge"
 	"sluice/cmd/internal/rig"
 )
 
@@ -168,9 +169,9 @@ func TestClientRecordsGapsAndEnvelopes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want := []item{
-		{Kind: gotGap, Channel: "b", Type: "gap", Reason: "trimmed", Replica: "r1"},
-		{Kind: gotEvent, Channel: "a", ID: "3-x", Type: "note", Data: `{"a":2,"b":1.0}`, Replica: "r1"},
+	want := []judge.Item{
+		{Kind: judge.GotGap, Channel: "b", Type: "gap", Reason: "trimmed", Replica: "r1"},
+		{Kind: judge.GotEvent, Channel: "a", ID: "3-x", Type: "note", Data: `{"a":2,"b":1.0}`, Replica: "r1"},
 	}
 	if !slices.Equal(client.record.Items, want) {
 		t.Errorf("got  %+v\nwant %+v", client.record.Items, want)

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"sluice/cmd/internal/judge"
 	"sluice/cmd/internal/rig"
 )
 
@@ -119,7 +120,7 @@ func (r *run) cutNetwork(rep *replica) {
 func (r *run) killSubscribers(ctx context.Context, kind string) {
 	at := r.now()
 	n, err := r.admin.ClientKillByFilter(ctx, "TYPE", kind, "SKIPME", "yes").Result()
-	r.mayCost(at-blink, r.now()+blink, everyReceiver)
+	r.mayCost(at-blink, r.now()+blink, judge.EveryReceiver)
 	if err == nil {
 		r.recordFault("CLIENT KILL TYPE "+kind, at, r.now(), int(n))
 	}
@@ -132,7 +133,7 @@ func (r *run) freezeRedis(ctx context.Context, d time.Duration) {
 	_ = r.redis.Process.Pause()
 	r.wait(ctx, d)
 	_ = r.redis.Process.Resume()
-	r.mayCost(at-blink, r.now()+afterEnd/2, everyReceiver)
+	r.mayCost(at-blink, r.now()+afterEnd/2, judge.EveryReceiver)
 	r.recordFault("freeze Redis", at, r.now(), 1)
 }
 
@@ -167,7 +168,7 @@ func (r *run) restartRedis(ctx context.Context, hard bool, down time.Duration, b
 	} else if err := r.redis.Process.Terminate(10 * time.Second); err != nil {
 		return err
 	}
-	r.mayCost(at-blink, r.now()+blink, everyReceiver)
+	r.mayCost(at-blink, r.now()+blink, judge.EveryReceiver)
 	r.wait(ctx, down)
 	if between != nil {
 		if err := between(); err != nil {

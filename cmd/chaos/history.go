@@ -11,6 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"sluice/cmd/internal/judge"
 	"sluice/cmd/internal/rig"
 )
 
@@ -18,18 +19,18 @@ import (
 func historyKey(channel string) string { return "sluice:{" + channel + "}:history" }
 
 // readList returns the newest n events of a channel's history, oldest first. With n = 0 it returns all.
-func readList(ctx context.Context, rdb *redis.Client, channel string, n int64) ([]stored, error) {
+func readList(ctx context.Context, rdb *redis.Client, channel string, n int64) ([]judge.Event, error) {
 	lines, err := rdb.LRange(ctx, historyKey(channel), 0, n-1).Result()
 	if err != nil {
 		return nil, fmt.Errorf("read the list of %s: %w", channel, err)
 	}
-	out := make([]stored, 0, len(lines))
+	out := make([]judge.Event, 0, len(lines))
 	for _, line := range lines {
 		var e envelope
 		if err := json.Unmarshal([]byte(line), &e); err != nil || e.ID == "" {
 			return nil, fmt.Errorf("the list of %s holds something that is not an event: %.100s", channel, line)
 		}
-		out = append(out, stored{ID: e.ID, Type: e.Type, Data: compact(e.Data)})
+		out = append(out, judge.Event{ID: e.ID, Type: e.Type, Data: judge.Compact(e.Data)})
 	}
 	slices.Reverse(out)
 	return out, nil
@@ -38,7 +39,7 @@ func readList(ctx context.Context, rdb *redis.Client, channel string, n int64) (
 // readView returns a channel's history as a replica shows it. It reads page after page, each beginning behind the last
 // event of the page before. The wanted history gives the position to begin with, its first event, and says how many
 // events there should be.
-func readView(ctx context.Context, replica, channel string, want []stored) ([]stored, error) {
+func readView(ctx context.Context, replica, channel string, want []judge.Event) ([]judge.Event, error) {
 	if channel == notifications {
 		return readInbox(ctx, replica)
 	}
@@ -61,27 +62,27 @@ func readView(ctx context.Context, replica, channel string, want []stored) ([]st
 	return out, nil
 }
 
-func readPage(ctx context.Context, address string) ([]stored, error) {
+func readPage(ctx context.Context, address string) ([]judge.Event, error) {
 	var page struct{ Events []envelope }
 	if err := readJSON(ctx, address, &page); err != nil {
 		return nil, err
 	}
-	var out []stored
+	var out []judge.Event
 	for _, e := range page.Events {
-		out = append(out, stored{ID: e.ID, Type: e.Type, Data: compact(e.Data)})
+		out = append(out, judge.Event{ID: e.ID, Type: e.Type, Data: judge.Compact(e.Data)})
 	}
 	return out, nil
 }
 
 // readInbox returns the ids of the notifications, oldest first.
-func readInbox(ctx context.Context, replica string) ([]stored, error) {
+func readInbox(ctx context.Context, replica string) ([]judge.Event, error) {
 	var inbox struct{ Notifications []struct{ ID string } }
 	if err := readJSON(ctx, replica+"/api/notifications", &inbox); err != nil {
 		return nil, err
 	}
-	var out []stored
+	var out []judge.Event
 	for _, n := range slices.Backward(inbox.Notifications) {
-		out = append(out, stored{ID: n.ID})
+		out = append(out, judge.Event{ID: n.ID})
 	}
 	return out, nil
 }
@@ -104,8 +105,8 @@ type witness struct {
 	trim  int // how many events a list keeps
 
 	mu   sync.Mutex
-	logs map[string][]stored // guarded by mu
-	err  error               // events may have been trimmed before they were seen; guarded by mu
+	logs map[string][]judge.Event // guarded by mu
+	err  error                    // events may have been trimmed before they were seen; guarded by mu
 }
 
 const (
@@ -146,13 +147,13 @@ func (w *witness) look(ctx context.Context, channel string) {
 // add appends what is new in a list. It reports whether the list reaches back to the newest event that is known, so
 // that nothing is missing between them. If even the whole list does not, events were trimmed before the witness saw
 // them, and the witness has failed.
-func (w *witness) add(channel string, list []stored, whole bool) bool {
+func (w *witness) add(channel string, list []judge.Event, whole bool) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	known := w.logs[channel]
 	switch {
 	case len(known) > 0:
-		at := slices.IndexFunc(list, func(e stored) bool { return e.ID == known[len(known)-1].ID })
+		at := slices.IndexFunc(list, func(e judge.Event) bool { return e.ID == known[len(known)-1].ID })
 		if at < 0 && !whole {
 			return false
 		}

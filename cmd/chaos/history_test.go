@@ -1,28 +1,31 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"testing"
+
+	"sluice/cmd/internal/judge"
 )
 
-func numbered(from, to int) []stored {
-	var out []stored
+func numbered(from, to int) []judge.Event {
+	var out []judge.Event
 	for n := from; n <= to; n++ {
-		out = append(out, inLog(n, "x"))
+		out = append(out, judge.Event{ID: fmt.Sprint(n)})
 	}
 	return out
 }
 
 func TestTheWitnessSeesEveryEventOrSaysThatItDidNot(t *testing.T) {
 	type look struct {
-		list  []stored
+		list  []judge.Event
 		whole bool
 		ok    bool // whether the list reaches back to what is known
 	}
 	cases := []struct {
 		name   string
 		looks  []look
-		want   []stored
+		want   []judge.Event
 		failed bool
 	}{
 		{"overlapping lists are joined",
@@ -37,14 +40,14 @@ func TestTheWitnessSeesEveryEventOrSaysThatItDidNot(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			w := &witness{trim: 50, logs: map[string][]stored{}}
+			w := &witness{trim: 50, logs: map[string][]judge.Event{}}
 			for i, l := range c.looks {
-				if ok := w.add(ch, l.list, l.whole); ok != l.ok {
+				if ok := w.add("a", l.list, l.whole); ok != l.ok {
 					t.Errorf("look %d: %v, want %v", i+1, ok, l.ok)
 				}
 			}
-			if !slices.Equal(w.logs[ch], c.want) || (w.err != nil) != c.failed {
-				t.Errorf("got %v and error %v", w.logs[ch], w.err)
+			if !slices.Equal(w.logs["a"], c.want) || (w.err != nil) != c.failed {
+				t.Errorf("got %v and error %v", w.logs["a"], w.err)
 			}
 		})
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/redis/go-redis/v9/logging"
 
+	"sluice/cmd/internal/judge"
 	"sluice/cmd/internal/report"
 	"sluice/cmd/internal/rig"
 )
@@ -150,7 +151,7 @@ func command(ctx context.Context, args []string, out, errOut io.Writer) int {
 func exitCode(results []result) int {
 	code := exitPassed
 	for _, r := range results {
-		switch r.Verdict {
+		switch r.Outcome {
 		case violated:
 			return exitViolated
 		case failed:
@@ -193,7 +194,7 @@ func check(ctx context.Context, chosen []scenario, o options) ([]result, error) 
 		if ctx.Err() != nil {
 			return nil, errors.Join(errors.New("interrupted"), os.RemoveAll(logs))
 		}
-		o.progress("%s: %s %s", s.name, r.Verdict, r.Why)
+		o.progress("%s: %s %s", s.name, r.Outcome, r.Why)
 		results = append(results, r)
 	}
 	return results, nil
@@ -201,23 +202,23 @@ func check(ctx context.Context, chosen []scenario, o options) ([]result, error) 
 
 // runAndJudge runs one scenario in a folder of its own. The folder is removed if the scenario passes.
 func runAndJudge(ctx context.Context, s scenario, o options, gateway, dir string) result {
-	out := result{Scenario: s.name, Seconds: o.seconds, Seed: o.seed, Verdict: passes}
+	out := result{Scenario: s.name, Seconds: o.seconds, Seed: o.seed, Outcome: passes}
 	if err := os.Mkdir(dir, 0o755); err != nil {
-		out.Verdict, out.Why = failed, err.Error()
+		out.Outcome, out.Why = failed, err.Error()
 		return out
 	}
 	o.progress("%s: %s", s.name, s.about)
 	seen, err := runScenario(ctx, s, o, gateway, dir)
 	switch {
 	case errors.Is(err, rig.ErrMissing) && o.scenario == "all" && os.Getenv("CI") != "true":
-		out.Verdict, out.Why = leftOut, err.Error()
+		out.Outcome, out.Why = leftOut, err.Error()
 	case err != nil:
-		out.Verdict, out.Why, out.Logs = failed, err.Error(), dir
+		out.Outcome, out.Why, out.Logs = failed, err.Error(), dir
 		return out
 	default:
-		out.verdict = judge(seen)
-		if !out.passed() {
-			out.Verdict, out.Logs = violated, dir
+		out.Verdict = judge.Judge(seen)
+		if !out.Passed() {
+			out.Outcome, out.Logs = violated, dir
 			if err := report.WriteJSON(filepath.Join(dir, "record.json"), seen); err != nil {
 				out.Why = err.Error()
 			}

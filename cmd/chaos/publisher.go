@@ -14,29 +14,31 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"sluice/cmd/internal/judge"
 )
 
 // ledger collects what the publishers know about their publishes. It is safe for concurrent use.
 type ledger struct {
 	mu        sync.Mutex
-	publishes []publish // guarded by mu
+	publishes []judge.Publish // guarded by mu
 }
 
-func (l *ledger) add(p publish) {
+func (l *ledger) add(p judge.Publish) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.publishes = append(l.publishes, p)
 }
 
-func (l *ledger) all() []publish {
+func (l *ledger) all() []judge.Publish {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return append([]publish(nil), l.publishes...)
+	return append([]judge.Publish(nil), l.publishes...)
 }
 
 // sender sends one publish and fills in its outcome. It returns when the outcome is known, or when it will never be.
 type sender interface {
-	send(ctx context.Context, p *publish)
+	send(ctx context.Context, p *judge.Publish)
 }
 
 // publisher sends numbered payloads to one channel. It sends a payload only after the answer to the one before.
@@ -75,10 +77,10 @@ func (p *publisher) run(ctx context.Context, stop <-chan struct{}) {
 }
 
 // one publishes the n-th payload once.
-func (p *publisher) one(ctx context.Context, n int) publish {
-	out := publish{
+func (p *publisher) one(ctx context.Context, n int) judge.Publish {
+	out := judge.Publish{
 		Publisher: p.name, Channel: p.channel, Raw: p.raw,
-		Token: fmt.Sprintf("chaos/%s/%s/%d", p.name, p.channel, n),
+		Token: judge.Token(p.name, p.channel, n),
 	}
 	if p.channel != notifications {
 		out.Body = p.payload(out.Token, n)
@@ -99,13 +101,13 @@ const notifications = "notifications"
 func (p *publisher) payload(token string, n int) string {
 	if p.raw && n%4 == 0 {
 		text, _ := json.Marshal(token + " plain text,\r\ntwo lines\u2028three: \"\\ äöü 漢字\n" + p.padding)
-		return compact(text)
+		return judge.Compact(text)
 	}
 	body, _ := json.Marshal(map[string]any{
 		"token": token, "n": n, "text": "line\nbreak \u2029 <b>&amp;</b>", "big": json.Number("9007199254740993"),
 		"one": json.Number("1.0"), "list": []any{nil, true, "data: x\n\nid: 1"}, "none": []any{}, "pad": p.padding,
 	})
-	return compact(body)
+	return judge.Compact(body)
 }
 
 // poster publishes by POST. Like a careful worker it repeats a publish, with the same Idempotency-Key, on one target
@@ -127,7 +129,7 @@ const (
 	postPause   = 100 * time.Millisecond // between two attempts
 )
 
-func (s *poster) send(ctx context.Context, p *publish) {
+func (s *poster) send(ctx context.Context, p *judge.Publish) {
 	path, body := "/api/channels/"+p.Channel+"/events", map[string]any{"data": json.RawMessage(p.Body)}
 	if p.Type != "" {
 		body["type"] = p.Type
@@ -143,7 +145,7 @@ func (s *poster) send(ctx context.Context, p *publish) {
 			s.unexpected(fmt.Sprintf("POST %s: 2xx without an id: %.100s", path, answer))
 			return
 		}
-		p.Last, p.Answered, p.Outcome, p.ID = began, s.now(), acknowledged, created.ID
+		p.Last, p.Answered, p.Outcome, p.ID = began, s.now(), judge.Acknowledged, created.ID
 	})
 }
 
@@ -199,7 +201,7 @@ type rawSender struct {
 	now   func() time.Duration
 }
 
-func (s *rawSender) send(ctx context.Context, p *publish) {
+func (s *rawSender) send(ctx context.Context, p *judge.Publish) {
 	message := p.Body
 	if p.Channel == notifications {
 		message = `{"type":"info","title":"chaos","message":"` + p.Token + `"}`
@@ -212,12 +214,12 @@ func (s *rawSender) send(ctx context.Context, p *publish) {
 	var said redis.Error
 	switch {
 	case errors.As(err, &dial) && dial.Op == "dial", errors.As(err, &said): // it was not sent, or Redis refused it
-		p.Outcome, p.Answered = refused, s.now()
+		p.Outcome, p.Answered = judge.Refused, s.now()
 	case err != nil: // nobody knows whether Redis got it: unanswered
 	case receivers == 0:
-		p.Outcome, p.Answered = refused, s.now()
+		p.Outcome, p.Answered = judge.Refused, s.now()
 	default:
-		p.Outcome, p.Answered, p.Receivers = acknowledged, s.now(), receivers
+		p.Outcome, p.Answered, p.Receivers = judge.Acknowledged, s.now(), receivers
 	}
 }
 

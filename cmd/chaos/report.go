@@ -5,6 +5,7 @@ import (
 	"io"
 	"time"
 
+	"sluice/cmd/internal/judge"
 	"sluice/cmd/internal/report"
 )
 
@@ -13,10 +14,10 @@ type result struct {
 	Scenario string  `json:"scenario"`
 	Seconds  float64 `json:"seconds"`
 	Seed     uint64  `json:"seed"`
-	Verdict  string  `json:"verdict"` // one of the verdicts below
+	Outcome  string  `json:"verdict"` // one of the verdicts below
 	Why      string  `json:"why,omitempty"`
 	Logs     string  `json:"logs,omitempty"`
-	verdict
+	judge.Verdict
 }
 
 // Verdicts.
@@ -35,20 +36,20 @@ func table(w io.Writer, results []result) error {
 	}}
 	for _, r := range results {
 		row := []string{r.Scenario}
-		if r.Verdict == leftOut || r.Verdict == failed {
+		if r.Outcome == leftOut || r.Outcome == failed {
 			for len(row) < len(t.Head)-1 {
 				row = append(row, "–")
 			}
 		} else {
 			for _, n := range []int{
-				r.Events, r.Deliveries, r.Reconnects, r.Counts[repeat], r.Counts[silentHole] + r.Counts[skipped], r.Gaps,
-				r.Counts[reordering], r.Counts[lost], r.Counts[doubled],
+				r.Events, r.Deliveries, r.Reconnects, r.Counts[judge.Repeat], r.Counts[judge.SilentHole] + r.Counts[judge.Skipped], r.Gaps,
+				r.Counts[judge.Reordering], r.Counts[judge.Lost], r.Counts[judge.Doubled],
 			} {
 				row = append(row, fmt.Sprint(n))
 			}
 			row = append(row, fmt.Sprintf("%.1f s", r.Worst.Seconds()))
 		}
-		t.Rows = append(t.Rows, append(row, r.Verdict))
+		t.Rows = append(t.Rows, append(row, r.Outcome))
 	}
 	return t.Write(w)
 }
@@ -56,10 +57,10 @@ func table(w io.Writer, results []result) error {
 // evidence writes the reasons of each verdict that is not a pass.
 func evidence(w io.Writer, results []result) {
 	for _, r := range results {
-		if r.Verdict == passes {
+		if r.Outcome == passes {
 			continue
 		}
-		fmt.Fprintf(w, "\n%s: %s %s\n", r.Scenario, r.Verdict, r.Why)
+		fmt.Fprintf(w, "\n%s: %s %s\n", r.Scenario, r.Outcome, r.Why)
 		shown := map[string]int{}
 		for _, v := range r.Evidence {
 			shown[v.Kind]++

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"sluice/cmd/internal/judge"
 	"sluice/cmd/internal/rig"
 )
 
@@ -18,7 +19,7 @@ type run struct {
 	*cluster
 	*dice
 	scenario scenario
-	rules    rules
+	rules    judge.Rules
 	options  options
 	began    time.Time
 	deadline time.Time // when the load ends
@@ -31,10 +32,10 @@ type run struct {
 	tasks   []*client
 
 	mu      sync.Mutex
-	windows []window    // guarded by mu
-	losses  []span      // guarded by mu
-	faults  []fault     // guarded by mu
-	wrong   []violation // guarded by mu
+	windows []judge.Window    // guarded by mu
+	losses  []judge.Span      // guarded by mu
+	faults  []judge.Fault     // guarded by mu
+	wrong   []judge.Violation // guarded by mu
 }
 
 // now returns the time since the scenario began.
@@ -60,7 +61,7 @@ func (r *run) wait(ctx context.Context, d time.Duration) bool {
 func (r *run) recordFault(name string, from, to time.Duration, hits int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.faults = append(r.faults, fault{span{from, to}, name, hits})
+	r.faults = append(r.faults, judge.Fault{Span: judge.Span{From: from, To: to}, Name: name, Hits: hits})
 	r.options.progress("%s: %s at %.1f s for %.1f s (hit %d)",
 		r.scenario.name, name, from.Seconds(), (to - from).Seconds(), hits)
 }
@@ -69,28 +70,28 @@ func (r *run) recordFault(name string, from, to time.Duration, hits int) {
 func (r *run) mayCost(from, to time.Duration, receivers int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.windows = append(r.windows, window{span{from, to}, receivers})
+	r.windows = append(r.windows, judge.Window{Span: judge.Span{From: from, To: to}, Receivers: receivers})
 }
 
 // redisLost declares that Redis may have lost the writes of a span.
 func (r *run) redisLost(from, to time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.losses = append(r.losses, span{from, to})
+	r.losses = append(r.losses, judge.Span{From: from, To: to})
 }
 
 // blame records something wrong that the schedule itself has noticed.
 func (r *run) blame(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.wrong = append(r.wrong, violation{Kind: process, At: r.now(), Detail: fmt.Sprintf(format, args...)})
+	r.wrong = append(r.wrong, judge.Violation{Kind: judge.Process, At: r.now(), Detail: fmt.Sprintf(format, args...)})
 }
 
 // channelNames returns the general channels of every scenario.
 func channelNames() []string { return []string{"chaos.a", "chaos.b", "chaos:c", "chaos-d"} }
 
 // runScenario does everything up to the verdict. It returns an error if there can be none.
-func runScenario(ctx context.Context, s scenario, o options, gateway, dir string) (record, error) {
+func runScenario(ctx context.Context, s scenario, o options, gateway, dir string) (judge.Record, error) {
 	r := &run{
 		scenario: s, rules: s.rules, options: o, channels: channelNames(),
 		dice: newDice(o.seed, s.name),
@@ -106,15 +107,15 @@ func runScenario(ctx context.Context, s scenario, o options, gateway, dir string
 		r.plan.settings = append(r.plan.settings, fmt.Sprintf("GATEWAY_HISTORY_SIZE=%d", r.rules.Trim))
 	}
 	if err := startCluster(ctx, r.cluster, o.replicas); err != nil {
-		return record{}, err
+		return judge.Record{}, err
 	}
 	if err := r.countReceivers(ctx); err != nil {
-		return record{}, err
+		return judge.Record{}, err
 	}
 	r.began = time.Now()
 	seen, err := r.load(ctx)
 	if err != nil {
-		return record{}, err
+		return judge.Record{}, err
 	}
 	return r.collect(ctx, seen)
 }
@@ -202,7 +203,7 @@ func (r *run) watch(ctx context.Context, wg *sync.WaitGroup) *witness {
 	if r.rules.Trim == 0 {
 		return nil
 	}
-	w := &witness{redis: newRedis(r.redis.Addr), trim: r.rules.Trim, logs: map[string][]stored{}}
+	w := &witness{redis: newRedis(r.redis.Addr), trim: r.rules.Trim, logs: map[string][]judge.Event{}}
 	wg.Go(func() {
 		defer w.redis.Close()
 		w.run(ctx, r.channels)
@@ -270,21 +271,21 @@ func (r *run) settle(ctx context.Context, notes map[string]string) error {
 }
 
 // collect reads what is stored and makes the record. Clients and publishers must have stopped.
-func (r *run) collect(ctx context.Context, seen *witness) (record, error) {
-	out := record{
-		Rules: r.rules, Publishes: r.ledger.all(), Log: map[string][]stored{},
+func (r *run) collect(ctx context.Context, seen *witness) (judge.Record, error) {
+	out := judge.Record{
+		Rules: r.rules, Publishes: r.ledger.all(), Log: map[string][]judge.Event{},
 		Windows: r.windows, Losses: r.losses, Faults: r.faults,
 	}
 	if seen != nil {
 		if seen.err != nil {
-			return record{}, seen.err
+			return judge.Record{}, seen.err
 		}
-		out.Kept = map[string][]stored{}
+		out.Kept = map[string][]judge.Event{}
 	}
 	for _, channel := range append([]string{notifications}, r.channels...) {
 		list, err := readList(ctx, r.admin, channel, 0)
 		if err != nil {
-			return record{}, err
+			return judge.Record{}, err
 		}
 		out.Log[channel] = list
 		if seen != nil && channel != notifications {
@@ -296,14 +297,14 @@ func (r *run) collect(ctx context.Context, seen *witness) (record, error) {
 				r.blame("history of %s on %s: %v", channel, rep.name, err)
 				continue
 			}
-			out.Views = append(out.Views, view{Replica: rep.name, Channel: channel, Events: events})
+			out.Views = append(out.Views, judge.View{Replica: rep.name, Channel: channel, Events: events})
 		}
 	}
 	for _, c := range r.clients {
 		out.Clients = append(out.Clients, c.record)
 	}
 	for _, c := range r.tasks {
-		out.Tasks = append(out.Tasks, taskRecord{Name: c.name, States: c.states, Stopped: c.stopped, Died: c.record.Died})
+		out.Tasks = append(out.Tasks, judge.Task{Name: c.name, States: c.states, Stopped: c.stopped, Died: c.record.Died})
 	}
 	out.Wrong = r.wrong
 	return out, nil

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"sluice/cmd/internal/judge"
 )
 
 // scenario is one named schedule of faults with the cluster and the rules that belong to it.
@@ -15,7 +17,7 @@ type scenario struct {
 	name     string
 	about    string
 	plan     plan
-	rules    rules
+	rules    judge.Rules
 	loses    bool // Redis loses acknowledged writes
 	trims    bool // histories are short
 	slow     bool // some clients stop reading now and then
@@ -27,79 +29,79 @@ func scenarios() []scenario {
 	return []scenario{
 		{
 			name: "baseline", about: "no faults, except that clients lose their own connections",
-			rules: rules{RawOrder: true, MinReconnects: 1}, schedule: nothing,
+			rules: judge.Rules{RawOrder: true, MinReconnects: 1}, schedule: nothing,
 		},
 		{
 			name: "replica-kill", about: "replicas are killed (SIGKILL) and start again",
-			rules: rules{MinFaults: 1, MinReconnects: 1}, schedule: replicaKill,
+			rules: judge.Rules{MinFaults: 1, MinReconnects: 1}, schedule: replicaKill,
 		},
 		{
 			name: "replica-pause", about: "a replica is paused for up to 20 s (SIGSTOP) and goes on",
-			rules: rules{MinFaults: 1}, schedule: replicaPause,
+			rules: judge.Rules{MinFaults: 1}, schedule: replicaPause,
 		},
 		{
 			name: "rolling-restart", about: "each replica in turn is drained (SIGTERM) and replaced",
-			rules: rules{MinFaults: 1, MinReconnects: 1}, schedule: rollingRestart,
+			rules: judge.Rules{MinFaults: 1, MinReconnects: 1}, schedule: rollingRestart,
 		},
 		{
 			name: "redis-restart", about: "Redis with appendfsync always is killed or terminated, and starts again",
-			plan: plan{persist: everyTime}, rules: rules{MinFaults: 1}, schedule: redisRestart,
+			plan: plan{persist: everyTime}, rules: judge.Rules{MinFaults: 1}, schedule: redisRestart,
 		},
 		{
 			name:  "redis-everysec",
 			about: "Redis with appendfsync everysec is killed and starts again, perhaps without its last writes",
-			plan:  plan{persist: everySec}, loses: true, rules: rules{MinFaults: 1}, schedule: redisEverySec,
+			plan:  plan{persist: everySec}, loses: true, rules: judge.Rules{MinFaults: 1}, schedule: redisEverySec,
 		},
 		{
 			name: "redis-restore", about: "Redis is killed and starts again from an older snapshot",
-			loses: true, rules: rules{MinFaults: 1}, schedule: redisRestore,
+			loses: true, rules: judge.Rules{MinFaults: 1}, schedule: redisRestore,
 		},
 		{
 			name: "flushall", about: "Redis is emptied (FLUSHALL) while clients are connected",
-			loses: true, rules: rules{MinFaults: 1}, schedule: flushAll,
+			loses: true, rules: judge.Rules{MinFaults: 1}, schedule: flushAll,
 		},
 		{
 			name: "redis-freeze", about: "Redis is paused for a while (SIGSTOP)",
-			rules: rules{MinFaults: 1}, schedule: redisFreeze,
+			rules: judge.Rules{MinFaults: 1}, schedule: redisFreeze,
 		},
 		{
 			name: "redis-full", about: "Redis is out of memory for a while: it delivers messages but stores nothing",
-			rules: rules{MinFaults: 1}, schedule: redisFull,
+			rules: judge.Rules{MinFaults: 1}, schedule: redisFull,
 		},
 		{
 			name: "pubsub-kill", about: "CLIENT KILL TYPE pubsub, again and again",
-			rules: rules{MinFaults: 3}, schedule: pubsubKill,
+			rules: judge.Rules{MinFaults: 3}, schedule: pubsubKill,
 		},
 		{
 			name: "black-hole", about: "the network between a replica and Redis loses bytes, stops, is slow, or is cut",
-			plan: plan{proxied: true}, rules: rules{MinFaults: 1}, schedule: blackHole,
+			plan: plan{proxied: true}, rules: judge.Rules{MinFaults: 1}, schedule: blackHole,
 		},
 		{
 			name: "slow-clients", about: "clients stop reading, are disconnected by the gateway, and resume",
 			plan:  plan{settings: []string{"GATEWAY_FEED_BYTES=131072"}},
-			rules: rules{RawOrder: true, MinFaults: 1}, slow: true, padding: 8 << 10, schedule: nothing,
+			rules: judge.Rules{RawOrder: true, MinFaults: 1}, slow: true, padding: 8 << 10, schedule: nothing,
 		},
 		{
 			name: "herd", about: "all clients reconnect at once; the gateway admits only a few at a time",
 			plan:  plan{settings: []string{"GATEWAY_ADMIT_RATE=5"}},
-			rules: rules{RawOrder: true, MinFaults: 1, MinReconnects: 24}, schedule: herd,
+			rules: judge.Rules{RawOrder: true, MinFaults: 1, MinReconnects: 24}, schedule: herd,
 		},
 		{
 			name: "trim", about: "clients stay away until what they missed is trimmed",
 			plan:  plan{settings: []string{"GATEWAY_FEED_BYTES=65536"}},
-			rules: rules{RawOrder: true, MinGaps: 1}, trims: true, padding: 2 << 10, schedule: nothing,
+			rules: judge.Rules{RawOrder: true, MinGaps: 1}, trims: true, padding: 2 << 10, schedule: nothing,
 		},
 		{
 			name: "nginx-reload", about: "clients connect through nginx, which is reloaded again and again; a replica is killed",
-			plan: plan{nginx: true}, rules: rules{MinFaults: 1, MinReconnects: 1}, schedule: nginxReload,
+			plan: plan{nginx: true}, rules: judge.Rules{MinFaults: 1, MinReconnects: 1}, schedule: nginxReload,
 		},
 		{
 			name: "replica-join", about: "replicas join and leave",
-			rules: rules{MinFaults: 1, MinReconnects: 1}, schedule: replicaJoin,
+			rules: judge.Rules{MinFaults: 1, MinReconnects: 1}, schedule: replicaJoin,
 		},
 		{
 			name: "everything-at-once", about: "a random mix of all faults after which Redis has lost nothing",
-			plan: plan{persist: everyTime, proxied: true}, rules: rules{MinFaults: 3, MinReconnects: 1}, schedule: everything,
+			plan: plan{persist: everyTime, proxied: true}, rules: judge.Rules{MinFaults: 3, MinReconnects: 1}, schedule: everything,
 		},
 	}
 }

@@ -1,4 +1,4 @@
-// Package eventsource reads event streams as a browser does (WHATWG HTML, section 9.2.6).
+// Package eventsource reads event streams as a browser does.
 package eventsource
 
 import (
@@ -9,20 +9,21 @@ import (
 	"unicode/utf8"
 )
 
-// Parser reads an event stream as WHATWG HTML 9.2.6 says, byte by byte, so that nothing waits for a line break
-// that is still to come. It is ours on purpose: the program under test must not share it.
+// Parser reads an event stream as WHATWG HTML 9.2.6 describes it. It works byte by byte: an event must not wait until
+// the line feed behind a carriage return has arrived. It shares no code with the gateway, so that a mistake there
+// cannot hide itself.
 type Parser struct {
-	Dispatch func(kind, data, id string) // a whole event with data
-	Settle   func(id string)             // a blank line: id is now the last event id
-	Retry    func(time.Duration)
+	Dispatch func(kind, data, id string) // is called for each event that has data
+	Position func(id string)             // is called at each blank line with the last event id
+	Retry    func(time.Duration)         // is called for each valid retry field
 
-	line      []byte
-	started   bool // past the byte order mark
-	afterCR   bool
+	line      []byte // the current line so far
+	started   bool   // the first line, which may begin with a byte order mark, has ended
+	afterCR   bool   // the last byte was a carriage return, so a line feed belongs to it
 	data      []byte
 	hasData   bool
 	eventType string
-	id        string // see Resume
+	id        string
 }
 
 // Resume sets the last event id that the client had before this stream.
@@ -62,7 +63,7 @@ func (p *Parser) endLine() {
 	}
 	name, value, _ := bytes.Cut(line, []byte(":"))
 	value = bytes.TrimPrefix(value, []byte(" "))
-	switch string(name) { // an empty name is a comment
+	switch string(name) { // a comment is a line with an empty name
 	case "data":
 		p.data = append(append(p.data, value...), '\n')
 		p.hasData = true
@@ -79,16 +80,17 @@ func (p *Parser) endLine() {
 	}
 }
 
-// blank ends an event. The last event id is taken even if there is no data; the type and the data are forgotten
-// in any case. What follows the last blank line of a broken stream is never dispatched, as the standard says.
+// blank ends an event. Its id becomes the last event id even if the event has no data. What follows the last blank line
+// of a broken stream is never dispatched, as the standard says.
 func (p *Parser) blank() {
-	p.Settle(p.id)
+	p.Position(p.id)
 	if p.hasData {
 		p.Dispatch(p.eventType, text(p.data[:len(p.data)-1]), p.id)
 	}
 	p.data, p.hasData, p.eventType = p.data[:0], false, ""
 }
 
+// text decodes UTF-8. Invalid bytes become U+FFFD, as the standard says.
 func text(b []byte) string {
 	if utf8.Valid(b) {
 		return string(b)

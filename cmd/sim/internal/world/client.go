@@ -149,7 +149,7 @@ func (c *client) read(response *http.Response, replica, lastID string) {
 			defer c.mu.Unlock()
 			c.retry = d
 		},
-		Settle: func(id string) {
+		Position: func(id string) {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			c.last = id

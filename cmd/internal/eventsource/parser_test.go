@@ -1,4 +1,4 @@
-package main
+package eventsource
 
 import (
 	"fmt"
@@ -32,13 +32,13 @@ func TestStreamsAreParsedAsTheStandardSays(t *testing.T) {
 		for _, size := range []int{1, 3, len(c.in)} { // wherever the network cuts
 			t.Run(fmt.Sprintf("%s in pieces of %d", c.name, size), func(t *testing.T) {
 				var got []string
-				p := &parser{
-					dispatch: func(kind, data, id string) { got = append(got, fmt.Sprintf("%q %q %q", kind, data, id)) },
-					position: func(string) {},
-					retry:    func(d time.Duration) { got = append(got, "retry "+d.String()) },
+				p := &Parser{
+					Dispatch: func(kind, data, id string) { got = append(got, fmt.Sprintf("%q %q %q", kind, data, id)) },
+					Position: func(string) {},
+					Retry:    func(d time.Duration) { got = append(got, "retry "+d.String()) },
 				}
 				for piece := range slices.Chunk([]byte(c.in), size) {
-					p.write(piece)
+					p.Write(piece)
 				}
 				if !slices.Equal(got, c.want) {
 					t.Errorf("got  %s\nwant %s", strings.Join(got, "; "), strings.Join(c.want, "; "))
