@@ -146,16 +146,20 @@ func NewPlan(seed uint64) Plan {
 	if p.Replicas == 1 && !d.chance(3) {
 		p.Replicas = 2
 	}
-	if p.Trim = d.chance(4); p.Trim {
-		p.History = 3 + d.IntN(25)
-	}
+	kinds := p.kinds(d)
 	slow := d.chance(4)
+	p.Steady = !slow && !slices.ContainsFunc(kinds, func(k Kind) bool { return !slices.Contains(harmless, k) })
+	p.Trim = d.chance(3) || p.Steady && slices.Contains(kinds, lateMessages) // what is late may be trimmed before it arrives
+	if p.Trim {
+		p.History = 3 + d.IntN(8)
+		if d.chance(3) {
+			p.History *= 3
+		}
+	}
 	if slow || p.Trim {
 		p.Feed = 8 << 10
 	}
-	kinds := p.kinds(d)
-	p.Steady = !slow && !slices.ContainsFunc(kinds, func(k Kind) bool { return !slices.Contains(harmless, k) })
-	if d.chance(3) {
+	if d.chance(2) {
 		p.Check = d.between(100*ms, 400*ms)
 	}
 	if d.chance(2) { // the comparison of quiet channels must not be what makes up for another mistake
@@ -174,6 +178,9 @@ func NewPlan(seed uint64) Plan {
 			a.For = d.between(400*ms, 2*time.Second)
 		case 1:
 			a.For = d.between(0, 20*ms)
+		}
+		if a.Kind == lateMessages || a.Kind == lateReplies {
+			a.For *= 3 // so that something is late
 		}
 		if d.chance(12) {
 			a.For = d.between(2*time.Second, 9*time.Second)
