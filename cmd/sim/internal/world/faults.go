@@ -47,7 +47,12 @@ func (w *world) inflict(a Action) int {
 	case redisFull, redisReadOnly:
 		return w.refuse(a)
 	case killSubscribers:
-		return w.redis.KillClients(true)
+		n := w.redis.KillClients(true)
+		for i := 0; a.Coin && i < 1+a.Pick%3; i++ { // again, as soon as they may be back
+			w.sleep(time.Duration(20+a.Pick%150) * ms)
+			n += w.redis.KillClients(true)
+		}
+		return n
 	case killCallers:
 		return w.redis.KillClients(false)
 	case replyLost:
@@ -317,11 +322,18 @@ func (w *world) joinAndLeave(a Action) int {
 func (w *world) restartRedis(a Action) int {
 	var older *redismodel.Dataset
 	since := w.now()
-	w.mu.Lock()
-	branch := w.branch
-	w.mu.Unlock()
+	branch := 0
 	if a.Kind == redisOlder {
+		select {
+		case w.redisUse <- struct{}{}: // a server that is down has the data from before it went down
+		default:
+			return 0
+		}
 		older = w.redis.Snapshot()
+		w.mu.Lock()
+		branch = w.branch
+		w.mu.Unlock()
+		<-w.redisUse
 		w.sleep(min(a.For, 1500*ms))
 	}
 	select {

@@ -108,7 +108,7 @@ var harmless = []Kind{redisLate, lateMessages, lateReplies, killCallers, replyLo
 
 // together are faults that are worse together than alone.
 var together = [][]Kind{
-	{killSubscribers, lateReplies}, {cutConnections, lateReplies}, {lateMessages, herd}, {lateMessages, lateReplies, herd},
+	{killSubscribers, lateReplies}, {killSubscribers, lateReplies}, {cutConnections, lateReplies}, {lateMessages, herd}, {lateMessages, lateReplies, herd},
 	{redisOlder, killReplica}, {redisOlder, pauseReplica}, {redisOlder, lateMessages}, {redisEmptied, killSubscribers},
 	{redisFull, drainReplica}, {redisFull, killSubscribers}, {joinReplica, redisLate}, {joinReplica, lateMessages},
 	{replyLost, redisLate}, {losePower, killSubscribers}, {oneWay, killReplica}, {redisFrozen, drainReplica},
@@ -162,11 +162,16 @@ func NewPlan(seed uint64) Plan {
 	if d.chance(2) {
 		p.Check = d.between(100*ms, 400*ms)
 	}
-	if d.chance(2) { // the comparison of quiet channels must not be what makes up for another mistake
-		p.Check, p.Silent = time.Hour, d.chance(2)
+	// What was missed must not be made up for by the next event, nor by the comparison of quiet channels.
+	sparse, silent := d.chance(3), d.chance(4)
+	if slices.Contains(kinds, lateReplies) && d.chance(2) { // what is read then may be out of date
+		sparse, silent = true, true
+	}
+	if p.Silent = silent; silent || d.chance(3) {
+		p.Check = time.Hour
 	}
 	p.Task = !slices.ContainsFunc(kinds, func(k Kind) bool { return slices.Contains(losing, k) }) && d.chance(3)
-	p.publishers(d, slow)
+	p.publishers(d, slow, sparse)
 	p.clients(d, slow)
 	for range 2 + d.IntN(11) {
 		a := Action{
@@ -217,8 +222,7 @@ func (p *Plan) kinds(d dice) []Kind {
 	return out
 }
 
-func (p *Plan) publishers(d dice, slow bool) {
-	sparse := d.chance(3) // what was missed is not followed by the next event at once
+func (p *Plan) publishers(d dice, slow, sparse bool) {
 	for _, channel := range p.Channels {
 		for _, raw := range []bool{false, true} {
 			pub := PublisherPlan{Channel: channel, Raw: raw, Every: d.between(60*ms, 250*ms)}
