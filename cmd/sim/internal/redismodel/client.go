@@ -157,9 +157,7 @@ func (c *client) write() {
 			continue
 		}
 		c.output, c.sending = nil, since
-		tardy := s.tardy[tardiness{c.conn.Peer(), c.subscriptions() > 0}]
 		s.mu.Unlock()
-		c.conn.Delay(tardy)
 		_, err := c.conn.WriteStamped(b, since)
 		if err != nil {
 			s.drop(c)

@@ -157,14 +157,18 @@ func (w *world) beLate(a Action) int {
 	if a.Coin {
 		some = some[a.Pick%len(some):][:1]
 	}
+	n, d := 0, time.Duration(1+a.Pick%400)*ms
+	if a.Kind == lateReplies {
+		d *= 3
+	}
 	for _, r := range some {
-		w.redis.Tardy(r.host, a.Kind == lateMessages, time.Duration(1+a.Pick%400)*ms)
+		n += w.redis.Tardy(r.host, a.Kind == lateMessages, d)
 	}
 	w.sleep(a.For)
 	for _, r := range some {
 		w.redis.Tardy(r.host, a.Kind == lateMessages, 0)
 	}
-	return 1
+	return n
 }
 
 // peers are all hosts that talk to replicas.

@@ -227,7 +227,7 @@ func (p *Plan) publishers(d dice, slow, sparse bool) {
 		for _, raw := range []bool{false, true} {
 			pub := PublisherPlan{Channel: channel, Raw: raw, Every: d.between(60*ms, 250*ms)}
 			if sparse {
-				pub.Every = d.between(400*ms, 2*time.Second)
+				pub.Every = d.between(400*ms, 4*time.Second)
 			}
 			if raw && d.chance(2) {
 				pub.Burst = 2 + d.IntN(25)
