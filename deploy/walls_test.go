@@ -40,9 +40,20 @@ var walls = map[string][]string{
 	"cmd/internal/rig":         {"net", "net/http", "go-redis"},
 	"cmd/internal/rig/rigtest": {"cmd/internal/rig", "net"},
 	"cmd/internal/report":      {},
+	"cmd/internal/judge":       {},
+	"cmd/internal/eventsource": {},
 	"cmd/gateway":              {"gateway", "pubsub", "store", "store/kind", "net", "net/http", "envconfig", "go-redis", "miniredis"},
+	// The simulation runs the real rooms; what it judges by, it has of its own.
+	"cmd/sim":                     {"cmd/sim/internal/world", "wazero"},
+	"cmd/sim/guest":               {"cmd/sim/internal/world"},
+	"cmd/sim/internal/network":    {"net"},
+	"cmd/sim/internal/redismodel": {"cmd/sim/internal/network", "net", "gopher-lua"},
+	"cmd/sim/internal/world": {
+		"cmd/internal/eventsource", "cmd/internal/judge", "cmd/sim/internal/network", "cmd/sim/internal/redismodel",
+		"gateway", "pubsub", "store", "net", "net/http", "go-redis",
+	},
 	// The checker and the load command see the gateway from the outside only: they import nothing of it.
-	"cmd/chaos":    {"cmd/internal/rig", "cmd/internal/report", "net", "net/http", "go-redis"},
+	"cmd/chaos":    {"cmd/internal/eventsource", "cmd/internal/judge", "cmd/internal/rig", "cmd/internal/report", "net", "net/http", "go-redis"},
 	"cmd/loadtest": {"cmd/internal/rig", "cmd/internal/report", "net", "net/http", "go-redis", "x/sys/unix", "hdrhistogram"},
 
 	"deploy": {},
