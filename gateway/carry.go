@@ -10,7 +10,6 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"sluice/gateway/wire"
 	"sluice/gateway/writer"
 	"sluice/pubsub"
 )
@@ -48,24 +47,32 @@ func (s *Server) writerConfig() writer.Config {
 func (s *Server) carry(c echo.Context, st *pubsub.Stream, done func(reason error)) {
 	setStreamHeaders(c.Response().Header())
 	stream := writer.Stream{Source: st, Feed: st.Feed(), Done: done}
-	if !s.handOver(c, stream) {
-		done(s.carryHere(c, stream))
+	if s.handOver(c, stream) {
+		return
+	}
+	reason := s.carryHere(c, stream)
+	done(reason)
+	if !errors.Is(reason, pubsub.ErrEnded) {
+		breakOff()
 	}
 }
+
+// breakOff ends a response without its last chunk (HTTP/1.1) or by RST_STREAM (HTTP/2). It does not return. A client takes a
+// clean end for the end of the stream for good, so only a stream that has ended for good ends cleanly.
+func breakOff() { panic(http.ErrAbortHandler) } // net/http's own way, and it logs nothing
 
 // handOver takes the connection out of net/http's hands and gives it to a loop. It returns false, and has done nothing, if
 // the connection is not plain HTTP/1.x.
 //
-// The response has no length and ends with the connection (Connection: close; RFC 9112, section 6.3). So frames go onto the
-// socket as they lie in the feed, shared by all streams, where chunks would need a head of their own for each write. A
-// response that was cut short is still noticed: a client throws a frame without its empty line away (WHATWG HTML 9.2.6), and
-// resumes from the frame before.
+// A client of HTTP/1.0 gets a response that ends with the connection (RFC 9112, section 6.3). It cannot tell the end of a
+// stream from a connection that broke.
 func (s *Server) handOver(c echo.Context, st writer.Stream) bool {
 	loops := s.loops.Load()
-	if loops == nil || c.Request().TLS != nil || c.Request().ProtoMajor != 1 {
+	r := c.Request()
+	if loops == nil || r.TLS != nil || r.ProtoMajor != 1 {
 		return false
 	}
-	header := c.Response().Header().Clone()
+	header, chunked := c.Response().Header().Clone(), r.ProtoAtLeast(1, 1)
 	conn, _, err := http.NewResponseController(c.Response()).Hijack()
 	if err != nil {
 		return false
@@ -76,17 +83,19 @@ func (s *Server) handOver(c echo.Context, st writer.Stream) bool {
 		st.Done(fmt.Errorf("stream on a %T", conn))
 		return true
 	}
-	st.Source.Prepend(wire.AppendRetry(responseHead(header), s.retry()))
-	loops.Take(tcp, st)
+	loops.Take(tcp, responseHead(header, chunked), chunked, st)
 	return true
 }
 
 // responseHead returns the status line and the header fields of a stream's response.
-func responseHead(header http.Header) []byte {
+func responseHead(header http.Header, chunked bool) []byte {
 	var b bytes.Buffer
 	b.WriteString("HTTP/1.1 200 OK\r\n")
 	header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
 	header.Set("Connection", "close")
+	if chunked {
+		header.Set("Transfer-Encoding", "chunked")
+	}
 	_ = header.Write(&b) // a buffer takes everything
 	b.WriteString("\r\n")
 	return b.Bytes()
@@ -99,7 +108,6 @@ func (s *Server) carryHere(c echo.Context, st writer.Stream) error {
 		return err
 	}
 	c.Response().WriteHeader(http.StatusOK)
-	st.Source.Prepend(wire.AppendRetry(nil, s.retry()))
 	to := responseConn{c.Response(), rc}
 	return writer.Carry(c.Request().Context(), to, st, s.writerConfig(),
 		writer.Drain{Begin: s.drain, Time: s.cfg.DrainTime})

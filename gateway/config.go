@@ -17,7 +17,7 @@ import (
 type Config struct {
 	MaxStreamsPerIP int           `split_words:"true" default:"0" desc:"streams one client address may have open on this replica; 0: no limit"`
 	TrustedProxies  Networks      `split_words:"true" desc:"networks (CIDR), separated by commas, of proxies whose X-Forwarded-For is believed"`
-	Heartbeat       time.Duration `default:"30s" desc:"silence after which a stream gets a comment"`
+	Heartbeat       time.Duration `default:"15s" desc:"silence after which a stream gets a comment; Next.js rewrites give up after 30s without one"`
 	Retry           time.Duration `default:"3s" desc:"reconnection time told to clients; each gets between half and one and a half of it"`
 	DrainTime       time.Duration `split_words:"true" default:"10s" desc:"time over which streams are closed when the gateway stops; with the embedded Redis they are closed at once"`
 	AdmitRate       int           `split_words:"true" default:"0" desc:"new streams per second; the surplus waits or is told to come back; 0: no limit"`

@@ -24,10 +24,13 @@
 //
 // EventSource gives up for good when a stream answers anything but 200. But a stream may be possible a moment later:
 // when this replica is stopping, Redis does not answer, or too many clients come at once. Then an EventSource gets a
-// 200 that only says when to come back, unless nginx.conf's proxy does that itself (see comeBack).
+// 200 that only says when to come back and breaks off, unless nginx.conf's proxy does that itself (see comeBack).
 //
-// The first frame of a stream has the client's position and no data. EventSource takes the id from it (WHATWG HTML,
-// section 9.2.6), so a client that loses its connection before the first event resumes too.
+// A client that has seen a stream open resumes, even if it loses its connection before the first event: if nothing with an
+// id comes first, a position does ("event: position"). EventSource keeps its id (WHATWG HTML, section 9.2.6).
+//
+// A response that ends cleanly has ended for good: several clients in wide use do not come back after it. So a drain, a
+// client that is too slow and a refusal that is not final break the response off (see breakOff).
 //
 // net/http accepts connections and reads requests. For a stream that is open for hours it costs too much: two
 // goroutines and some 4 KiB of buffers for each connection. So a stream's connection is taken away from net/http where

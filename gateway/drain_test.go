@@ -12,10 +12,11 @@ import (
 	"time"
 
 	"sluice/gateway"
+	"sluice/gateway/wire"
 )
 
 // stub is what a client gets that is to come back soon: a stream that says nothing but when.
-var stub = regexp.MustCompile(`^(: [^\n]+\n)?retry: [1-9]\d*\n(: [^\n]+\n)?\n$`)
+var stub = regexp.MustCompile(`^: [^\n]+\nretry: [1-9]\d*\n$`)
 
 // comesBack checks that a refused stream brings EventSource back.
 func comesBack(t *testing.T, what string, st *stream) {
@@ -90,7 +91,7 @@ func TestStreamsStayOpenWhileRedisIsAwayAndGoOnAfterwards(t *testing.T) {
 		many.next()
 		s.back.cut()
 		time.Sleep(5 * time.Minute)
-		if n := strings.Count(one.raw.String(), "heartbeat"); n < 8 {
+		if n := strings.Count(one.raw.String(), wire.Heartbeat); n < 8 {
 			t.Errorf("%d heartbeats in five minutes without Redis", n)
 		}
 		s.back.mend()
@@ -243,7 +244,7 @@ func TestDrainingEndsStreamsOneAfterTheOtherEachWithARetryTime(t *testing.T) {
 		for _, st := range streams {
 			raw := st.raw.String()
 			all := regexp.MustCompile(`retry: (\d+)\n`).FindAllStringSubmatch(raw, -1)
-			if len(all) != 2 || !strings.HasSuffix(raw, all[1][0]+"\n") {
+			if len(all) != 2 || !strings.HasSuffix(raw, all[1][0]) {
 				t.Errorf("a stream does not end with a retry time of its own: %q", raw)
 				continue
 			}
@@ -444,10 +445,10 @@ func TestAStreamThatWaitsForItsNextPartIsDrainedLikeOthers(t *testing.T) {
 			t.Errorf("Shutdown took %v", took)
 		}
 		<-read
-		if !strings.Contains(string(text), ": heartbeat\n\n") {
+		if !strings.Contains(string(text), "\n\n"+wire.Heartbeat) {
 			t.Error("the stream had no heartbeat while it waited")
 		}
-		if !regexp.MustCompile(`\n\nretry: \d+\n\n$`).Match(text) {
+		if !regexp.MustCompile(`\nretry: \d+\n$`).Match(text) {
 			t.Errorf("the stream ends with %q", text[max(0, len(text)-60):])
 		}
 	})

@@ -205,8 +205,14 @@ func (s *Server) comeBack(c echo.Context, r *refusal) error {
 	h := c.Response().Header()
 	setStreamHeaders(h)
 	h.Set("Connection", "close") // the next try may reach another replica
-	_, err := c.Response().Write(wire.AppendRetryFrame(wire.AppendComment(nil, r.Message), s.retry()))
-	return err
+	if _, err := c.Response().Write(wire.AppendRetry(wire.AppendComment(nil, r.Message), s.retry())); err != nil {
+		return err
+	}
+	if err := http.NewResponseController(c.Response()).Flush(); err != nil {
+		return err
+	}
+	breakOff() // the stream has not ended, it has not begun
+	return nil
 }
 
 func setStreamHeaders(h http.Header) {

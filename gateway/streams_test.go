@@ -12,6 +12,7 @@ import (
 	"github.com/tmaxmax/go-sse"
 
 	"sluice/gateway"
+	"sluice/gateway/wire"
 )
 
 // publish posts an event on a general channel and returns its id.
@@ -68,7 +69,7 @@ func TestAStreamBeginsWithARetryTimeAndThePlaceOfTheClient(t *testing.T) {
 		for range 10 {
 			st := s.open("/api/sse/channels/orders")
 			s.until("the beginning", func() bool { return strings.HasSuffix(st.raw.String(), "\n\n") })
-			begin := regexp.MustCompile(`^retry: (\d+)\nid: (\S+)\n\n$`).FindStringSubmatch(st.raw.String())
+			begin := regexp.MustCompile(`^retry: (\d+)\nid: (\S+)\nevent: position\ndata: \{"id":"\S+"\}\n\n$`).FindStringSubmatch(st.raw.String())
 			if begin == nil || begin[2] != id {
 				t.Fatalf("got %q, want a retry time and id %s", st.raw, id)
 			}
@@ -113,10 +114,10 @@ func TestAQuietStreamGetsAHeartbeatAndABusyOneNone(t *testing.T) {
 			s.publish("busy", "1")
 			busy.next()
 		}
-		if n := strings.Count(quiet.raw.String(), ": heartbeat\n\n"); n < 9 || n > 13 {
+		if n := strings.Count("\n"+quiet.raw.String(), wire.Heartbeat); n < 9 || n > 13 {
 			t.Errorf("five quiet minutes: %d heartbeats, want about 10", n)
 		}
-		if strings.Contains(busy.raw.String(), "heartbeat") {
+		if strings.Contains(busy.raw.String(), "\n"+wire.Heartbeat) {
 			t.Errorf("heartbeats on a busy stream: %q", busy.raw)
 		}
 		if got := quiet.quiet(); len(got) != 0 {

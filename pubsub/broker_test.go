@@ -224,7 +224,7 @@ func TestAMassResumeReadsEachChannelOnce(t *testing.T) {
 					return
 				}
 				defer st.Close()
-				first, err := st.Due(&pubsub.Answer{})
+				first, err := st.Next(&pubsub.Answer{})
 				if n := strings.Count(string(first), "event "); n != 49 || err != nil {
 					t.Errorf("got %d events and error %v, want 49 and none", n, err)
 				}

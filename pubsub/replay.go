@@ -56,9 +56,9 @@ func (f *Feed) replay(starts []resumePoint) (parts []part, short *channel, missi
 	return parts, nil, needNothing
 }
 
-// encodeReplay makes the bytes of a part: first the client's place (so that it resumes from there even if it never gets an
-// event), then gap notices, then the events of all channels in the order of their times. It stops after partBytes; at is
-// the place, by channel, that the bytes lead to, and more tells that this is not the end of parts.
+// encodeReplay makes the bytes of a part: gap notices, then the events of all channels in the order of their times. If none of
+// them tells the client its place, a position does, so that it resumes from there even if it never gets an event. It stops
+// after partBytes; at is the place, by channel, that the bytes lead to, and more tells that this is not the end of parts.
 func (f *Feed) encodeReplay(parts []part, countGaps func(int64) int64) (encoded []byte, at []store.Position, more bool) {
 	at = make([]store.Position, len(parts))
 	events := make([][]store.Event, len(parts)) // still to come
@@ -75,9 +75,6 @@ func (f *Feed) encodeReplay(parts []part, countGaps func(int64) int64) (encoded 
 	countGaps(int64(gaps))
 	id := store.AppendEventID(nil, f.names, at)
 	encoded = make([]byte, 0, size+256)
-	if gaps == 0 {
-		encoded = f.encoder.Position(encoded, id)
-	}
 	for i, p := range parts {
 		if p.gap == "" {
 			continue
@@ -89,7 +86,7 @@ func (f *Feed) encodeReplay(parts []part, countGaps func(int64) int64) (encoded 
 		encoded = f.encoder.Gap(encoded, place, f.names[i], p.gap)
 		gaps--
 	}
-	told := true // the client knows the place that the bytes lead to
+	told := len(encoded) > 0 // the bytes tell the client the place that they lead to
 	for {
 		i := earliest(events)
 		if i < 0 || len(encoded) >= partBytes {

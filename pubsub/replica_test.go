@@ -151,16 +151,16 @@ func (r *replica) open(t *testing.T, q pubsub.Request) *viewer {
 
 // take adds what is due now to rest.
 func (v *viewer) take() error {
-	due, err := v.stream.Due(&pubsub.Answer{})
+	due, err := v.stream.Next(&pubsub.Answer{})
 	v.rest += string(due)
-	v.stream.Took(len(due))
 	return err
 }
 
 // behind reports whether the next part must be made before anything is due.
 func (v *viewer) behind() bool {
-	due, err := v.stream.Due(&pubsub.Answer{})
-	return len(due) == 0 && errors.Is(err, pubsub.ErrBehind)
+	before := len(v.rest)
+	err := v.take()
+	return len(v.rest) == before && errors.Is(err, pubsub.ErrBehind)
 }
 
 // next returns the next frame that is not just a position.

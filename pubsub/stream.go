@@ -34,16 +34,16 @@ type Request struct {
 }
 
 // Stream is the place of one client in a feed, and the bytes on the way there. It answers one question, whatever state it
-// is in: what is due to the client next? A writer moves these bytes to a connection and says how many the client took.
+// is in: what comes next? A writer moves these bytes to a connection.
 //
-//	rest of what was made ──► the next part of the past ──► live frames of the feed ──► the end
-//	      (Due)                (ErrBehind: Advance)               (Due)               (ErrEnded)
+//	what was made first ──► the next part of the past ──► live frames of the feed ──► the end
+//	      (Next)             (ErrBehind: Advance)               (Next)              (ErrEnded)
 //
 // A Stream is for one goroutine at a time, but for Close, which may be called at any time.
 type Stream struct {
 	feed   *Feed
 	cursor int64   // of the first frame of the feed that the client has not got
-	rest   []byte  // due before the feed's frames, shared with nobody
+	rest   []byte  // comes before the feed's frames
 	past   *past   // nil once rest leads to cursor
 	broker *Broker // nil for a feed that is not a broker's
 	closed atomic.Bool
@@ -88,50 +88,33 @@ func (s *Stream) Close() {
 // Feed returns the feed that the stream follows: its wake-ups tell when something new may be due.
 func (s *Stream) Feed() *Feed { return s.feed }
 
-// Due returns what is to be written to the client next, or nothing if it has everything so far. The bytes must not be
-// changed. It returns ErrBehind if Advance has to be called first, and ErrTooSlow or ErrEnded if the stream is over.
+// Next returns what is to be written to the client next: whole frames, or nothing if the client has everything so far. The
+// stream is behind them then: the caller writes all of it, or ends the stream. The bytes must not be changed. It returns
+// ErrBehind if Advance has to be called first, and ErrTooSlow or ErrEnded if the stream is over.
 //
 // shared spares questions to the feed: see Answer.
-func (s *Stream) Due(shared *Answer) ([]byte, error) {
+func (s *Stream) Next(shared *Answer) ([]byte, error) {
 	switch {
 	case len(s.rest) > 0:
-		return s.rest, nil
+		rest := s.rest
+		s.rest = nil
+		return rest, nil
 	case s.past != nil:
 		return nil, ErrBehind
-	default:
-		return shared.after(s.feed, s.cursor)
 	}
+	frames, err := shared.after(s.feed, s.cursor)
+	s.cursor += int64(len(frames))
+	return frames, err
 }
 
-// Took notes that the client's connection took the first n bytes of what Due returned.
-func (s *Stream) Took(n int) {
-	if len(s.rest) == 0 {
-		s.cursor += int64(n)
-		return
-	}
-	if s.rest = s.rest[n:]; len(s.rest) == 0 {
-		s.rest = nil // it may be large, and the stream long
-	}
-}
-
-// Prepend puts bytes of the writer's own in front of what is due. It must not be called in the middle of a frame: the
-// connection must have taken everything that Due has returned so far.
-func (s *Stream) Prepend(b []byte) {
-	if len(s.rest) == 0 {
-		s.rest = b // shared, perhaps: nothing is ever written into rest
-		return
-	}
-	s.rest = slices.Concat(b, s.rest)
-}
-
-// Advance makes the next part of what leads to the feed; then it is due. Events that were published meanwhile are in it, so
-// a client that is slower than its channel may never come to the feed. It may be called after Due has returned ErrBehind.
+// Advance makes the next part of what leads to the feed; then Next returns it. Events that were published meanwhile are in it, so
+// a client that is slower than its channel may never come to the feed. It may be called after Next has returned ErrBehind.
 //
 // Advance does not block. If something has to be read first, it changes nothing and returns a function that waits until
 // that was read; then Advance is to be called again. If that function returns an error, the stream must be closed.
 func (s *Stream) Advance() (wait func(context.Context) error) {
 	if len(s.rest) > 0 || s.past == nil {
-		return nil // something is due already
+		return nil // something comes before it
 	}
 	if _, short, missing := s.advance(); missing != needNothing {
 		return func(ctx context.Context) error { return s.broker.provide(ctx, short, missing) }

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"mime"
 	"net"
 	"net/http"
@@ -144,7 +146,14 @@ func (c *client) stream(ctx context.Context, first bool) (over bool) {
 		c.mu.Unlock()
 	}
 	c.read(ctx, response, lastID)
-	return false
+	return c.died()
+}
+
+// died reports whether the client has stopped for good.
+func (c *client) died() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.record.Died != ""
 }
 
 // read parses the body of a stream until the body or ctx ends.
@@ -160,7 +169,12 @@ func (c *client) read(ctx context.Context, response *http.Response, lastID strin
 				c.record.Bound, c.record.Opened = true, opened
 			}
 		},
+		// EventSource drops a block without data. Other clients hand it to their user, so the gateway promises none.
+		Empty: func() { c.die("a block without data") },
 		Dispatch: func(kind, data, id string) {
+			if kind == "position" {
+				return // the place itself was taken at the blank line
+			}
 			if err := c.receive(kind, data, id, replica); err != nil {
 				c.die(err.Error())
 			}
@@ -179,6 +193,10 @@ func (c *client) read(ctx context.Context, response *http.Response, lastID strin
 		}
 		n, err := response.Body.Read(buffer)
 		p.Write(buffer[:n])
+		if errors.Is(err, io.EOF) && len(c.channels) > 0 && ctx.Err() == nil {
+			// EventSource comes back after that. Other clients do not, so only a task's stream may end so.
+			c.die("a clean end of a stream that has not ended")
+		}
 		if err != nil {
 			return
 		}

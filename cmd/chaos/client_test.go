@@ -95,7 +95,7 @@ func runUntilAsked(t *testing.T, c *client, server *answers, requests int, dies 
 }
 
 func TestClientDoesWhatEventSourceDoes(t *testing.T) {
-	const begin = "retry: 1\nid: p0\n\n"
+	const begin = "retry: 1\nid: p0\nevent: position\ndata: {}\n\n"
 	cases := []struct {
 		name    string
 		answers []http.HandlerFunc
@@ -103,18 +103,20 @@ func TestClientDoesWhatEventSourceDoes(t *testing.T) {
 		events  []string
 		died    bool
 	}{
-		{"it reconnects after the end of the stream, with the last event id",
-			[]http.HandlerFunc{stream(begin + "id: p1\ndata: 1\n\n"), stream(begin[:9] + "\ndata: 2\n\n")},
+		{"it reconnects after a broken stream, with the last event id",
+			[]http.HandlerFunc{broken(begin + "id: p1\ndata: 1\n\n"), broken("retry: 1\ndata: 2\n\n")},
 			[]string{"", "p1", "p1"}, []string{"p1 1", "p1 2"}, false},
-		{"the position of the first block counts", []http.HandlerFunc{stream(begin)}, []string{"", "p0"}, nil, false},
-		{"it reconnects after a broken stream and forgets an incomplete event",
+		{"the position of the first block counts", []http.HandlerFunc{broken(begin)}, []string{"", "p0"}, nil, false},
+		{"it forgets an incomplete event",
 			[]http.HandlerFunc{broken(begin + "id: p1\ndata: 1\n\nid: p2\ndata: 2\n")},
 			[]string{"", "p1"}, []string{"p1 1"}, false},
 		{"a stream without an id leaves the last event id alone",
-			[]http.HandlerFunc{stream(begin + "id: p1\ndata: 1\n\n"), stream("retry: 1\n: no replica is up\n\n")},
+			[]http.HandlerFunc{broken(begin + "id: p1\ndata: 1\n\n"), broken(": busy\nretry: 1\n")},
 			[]string{"", "p1", "p1"}, []string{"p1 1"}, false},
-		{"503 stops it for good", []http.HandlerFunc{stream(begin), status(503)}, []string{"", "p0"}, nil, true},
-		{"204 stops it for good", []http.HandlerFunc{stream(begin), status(204)}, []string{"", "p0"}, nil, true},
+		{"a clean end is a broken promise", []http.HandlerFunc{stream(begin)}, []string{""}, nil, true},
+		{"a block without data is a broken promise", []http.HandlerFunc{broken("retry: 1\nid: p0\n\n")}, []string{""}, nil, true},
+		{"503 stops it for good", []http.HandlerFunc{broken(begin), status(503)}, []string{"", "p0"}, nil, true},
+		{"204 stops it for good", []http.HandlerFunc{broken(begin), status(204)}, []string{"", "p0"}, nil, true},
 		{"another content type stops it for good", []http.HandlerFunc{func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/html")
 		}}, []string{""}, nil, true},

@@ -246,13 +246,9 @@ http {
       gzip off;
       proxy_read_timeout 1h;
       proxy_next_upstream error timeout http_502 http_503;
-      error_page 502 503 504 =200 @retry;
+      error_page 502 503 504 = @none;
     }
-    location @retry {
-      default_type text/event-stream;
-      add_header Cache-Control no-store always;
-      return 200 "retry: 500\n: no replica is up\n\n";
-    }
+    location @none { return 444; }
   }
 }
 `

@@ -174,7 +174,16 @@ func (g *instance) connect(t testing.TB, path, lastEventID string) *client {
 	return c
 }
 
-// next returns the next event that has data.
+// isOurs reports whether an event only tells the client its place. No stream may have a block without data.
+func (c *client) isOurs(e sse.Event) bool {
+	c.t.Helper()
+	if e.Data == "" {
+		c.t.Errorf("a block without data: %+v", e)
+	}
+	return e.Type == "position"
+}
+
+// next returns the next event that is not only a position.
 func (c *client) next() sse.Event {
 	c.t.Helper()
 	timeout := time.After(20 * time.Second)
@@ -184,7 +193,7 @@ func (c *client) next() sse.Event {
 			if !open {
 				c.t.Fatal("the stream ended")
 			}
-			if e.Data != "" {
+			if !c.isOurs(e) {
 				return e
 			}
 		case <-timeout:
@@ -193,7 +202,7 @@ func (c *client) next() sse.Event {
 	}
 }
 
-// ended waits for the end of the stream and returns the events with data that came before.
+// ended waits for the end of the stream and returns the events but positions that came before.
 func (c *client) ended() []sse.Event {
 	c.t.Helper()
 	var all []sse.Event
@@ -204,7 +213,7 @@ func (c *client) ended() []sse.Event {
 			if !open {
 				return all
 			}
-			if e.Data != "" {
+			if !c.isOurs(e) {
 				all = append(all, e)
 			}
 		case <-timeout:

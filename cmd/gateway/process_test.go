@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net/http"
 	"os"
@@ -66,8 +67,8 @@ func TestSIGTERMEndsStreamsAndTheProcessWithExitCodeZero(t *testing.T) {
 				t.Fatal(err)
 			}
 			text, err := io.ReadAll(resp.Body)
-			if err != nil || !regexp.MustCompile(`\n\nretry: [1-9]\d*\n\n$`).Match(text) {
-				t.Errorf("the stream ended with %q, %v; want a retry time", text, err)
+			if !errors.Is(err, io.ErrUnexpectedEOF) || !regexp.MustCompile(`\nretry: [1-9]\d*\n$`).Match(text) {
+				t.Errorf("the stream ended with %q, %v; want a retry time and no clean end", text, err)
 			}
 			if err := p.Wait(); err != nil || p.err.String() != "" {
 				t.Errorf("the process ended with %v and said %q", err, p.err)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -324,27 +325,27 @@ func TestEitherWriterStreamsHeartbeatsEventsAndTheEnd(t *testing.T) {
 			body := bufio.NewReader(resp.Body)
 			read := func(what, pattern string) {
 				t.Helper()
-				frame := ""
-				for !strings.HasSuffix(frame, "\n\n") {
+				lines := ""
+				for range strings.Count(pattern, `\n`) {
 					line, err := body.ReadString('\n')
-					if frame += line; err != nil {
-						t.Fatalf("%s: %q, then %v", what, frame, err)
+					if lines += line; err != nil {
+						t.Fatalf("%s: %q, then %v", what, lines, err)
 					}
 				}
-				if !regexp.MustCompile("^" + pattern + "\n\n$").MatchString(frame) {
-					t.Errorf("%s: got %q, want %s", what, frame, pattern)
+				if !regexp.MustCompile("^" + pattern + "$").MatchString(lines) {
+					t.Errorf("%s: got %q, want %s", what, lines, pattern)
 				}
 			}
-			read("the beginning", `retry: \d+\nid: \S+`)
-			read("a heartbeat", `: heartbeat`)
-			read("another heartbeat", `: heartbeat`)
+			read("the beginning", `retry: \d+\nid: \S+\nevent: position\ndata: \{"id":"\S+"\}\n\n`)
+			read("a heartbeat", `:\n`)
+			read("another heartbeat", `:\n`)
 			g.post(t, "/api/channels/orders/events", `{"data":"`+strings.Repeat("x", 1000)+`"}`)
-			read("a large event", `id: \S+\ndata: "x{1000}"`)
+			read("a large event", `id: \S+\ndata: "x{1000}"\n\n`)
 			stopped := make(chan error, 1)
 			go func() { stopped <- g.stop() }()
-			read("the end", `retry: \d+`)
-			if rest, err := io.ReadAll(body); err != nil || len(rest) != 0 {
-				t.Errorf("after the end: %q, %v", rest, err)
+			read("the end", `retry: \d+\n`)
+			if rest, err := io.ReadAll(body); !errors.Is(err, io.ErrUnexpectedEOF) || len(rest) != 0 {
+				t.Errorf("after the end: %q, %v; want nothing, not even a clean end", rest, err)
 			}
 			if err := <-stopped; err != nil {
 				t.Errorf("run: %v", err)
@@ -399,7 +400,7 @@ func TestASlowClientIsClosedAndResumesWithoutLoss(t *testing.T) {
 	}
 	next, last := 0, ""
 	take := func(e sse.Event) {
-		if e.Data == "" {
+		if e.Type == "position" {
 			return
 		}
 		if !strings.HasPrefix(e.Data, fmt.Sprintf(`"%d x`, next)) || len(e.Data) < len(filler) {
@@ -474,12 +475,13 @@ func TestCurlShowsAStream(t *testing.T) {
 	if err := g.stop(); err != nil {
 		t.Error(err)
 	}
-	if err := cmd.Wait(); err != nil {
-		t.Errorf("curl did not like the end of the stream: %v", err)
+	const partial = 18 // curl's exit code for a response that was cut short
+	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != partial {
+		t.Errorf("curl takes the end of a drained stream for %v, want exit code %d", err, partial)
 	}
 	text := shown.String()
 	if !strings.HasPrefix(text, "HTTP/1.1 200 OK\r\n") || !strings.Contains(text, "Content-Type: text/event-stream; charset=utf-8\r\n") ||
-		!regexp.MustCompile(`\r\n\r\nretry: \d+\nid: \S+\n\n`).MatchString(text) {
+		!regexp.MustCompile(`\r\n\r\nretry: \d+\nid: \S+\nevent: paid\ndata: `).MatchString(text) {
 		t.Errorf("curl showed %q", text)
 	}
 }

@@ -9,6 +9,10 @@
 //
 // # Design
 //
+// No block is without data, ever. Several clients in wide use hand a block without data to their user, as an empty message.
+// So the reconnection time and the heartbeat are lines, not blocks, and a place that must be told without an event is a
+// named event with data.
+//
 // Nothing in an event can begin another field or another frame. Names of channels and types contain no line end:
 // package store checks them. Data is written line by line.
 package wire

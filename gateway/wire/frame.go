@@ -10,9 +10,15 @@ import (
 	"sluice/store/kind"
 )
 
-// Heartbeat is a frame with nothing but a comment. It keeps proxies from closing a stream on which nothing happens.
-// Clients ignore it.
-const Heartbeat = ": heartbeat\n\n"
+// Heartbeat is a line that keeps proxies from closing a stream on which nothing happens. It is a comment without an empty
+// line behind it: an empty line would end a block without data, and some clients hand such a block to their user.
+const Heartbeat = ":\n"
+
+// Names of events that are the gateway's own. Package kind reserves them, so that no publisher can use them as a type.
+const (
+	gapEvent      = "gap"
+	positionEvent = "position"
+)
 
 // Plain encodes the events of a stream that follows one channel: the data of the frame is the data of the event. It
 // implements pubsub.Encoder. The zero value is ready for use.
@@ -38,8 +44,8 @@ func (Plain) Gap(dst, id []byte, channel string, reason store.Reason) []byte {
 	return appendGap(dst, id, channel, reason)
 }
 
-// Position encodes a frame without data. EventSource keeps the id and dispatches nothing (WHATWG HTML 9.2.6, "dispatch the
-// event", steps 1 and 2).
+// Position encodes a named event that carries nothing but its id, also as data: {"id"}. A page's onmessage does not hear it
+// (WHATWG HTML 9.2.6, "dispatch the event"), and EventSource resumes from it.
 func (Plain) Position(dst, id []byte) []byte { return appendPosition(dst, id) }
 
 // Envelope encodes the events of a stream that follows several channels: the data of the frame is the event inside a JSON
@@ -61,7 +67,7 @@ func (Envelope) Gap(dst, id []byte, channel string, reason store.Reason) []byte 
 	return appendGap(dst, id, channel, reason)
 }
 
-// Position encodes a frame without data, as that of [Plain] does.
+// Position encodes the same as that of [Plain].
 func (Envelope) Position(dst, id []byte) []byte { return appendPosition(dst, id) }
 
 // AppendEnvelope appends an event as JSON: {"channel","id","type","time","data"}. The names of channels and types have no
@@ -78,12 +84,14 @@ func appendGap(dst, id []byte, channel string, reason store.Reason) []byte {
 	if id != nil {
 		dst = append(append(append(dst, "id: "...), id...), '\n')
 	}
-	dst = append(append(dst, "event: gap\ndata: {\"channel\":\""...), channel...)
+	dst = append(append(dst, "event: "+gapEvent+"\ndata: {\"channel\":\""...), channel...)
 	return append(append(append(dst, `","reason":"`...), reason...), "\"}\n\n"...)
 }
 
 func appendPosition(dst, id []byte) []byte {
-	return append(append(append(dst, "id: "...), id...), "\n\n"...)
+	dst = append(append(dst, "id: "...), id...)
+	dst = append(append(dst, "\nevent: "+positionEvent+"\ndata: {\"id\":\""...), id...)
+	return append(dst, "\"}\n\n"...)
 }
 
 // appendData appends the data field, a line for each line of data.
@@ -105,16 +113,12 @@ func oneLine(data []byte) bool {
 	return bytes.IndexByte(data, '\n') < 0 && bytes.IndexByte(data, '\r') < 0
 }
 
-// AppendRetry appends the reconnection time as a field of the frame that follows. The client waits for that long after the
-// connection has ended, in milliseconds (WHATWG HTML 9.2.6).
+// AppendRetry appends the reconnection time as a line. The client waits for that long after the connection has ended, in
+// milliseconds (WHATWG HTML 9.2.6). The line takes effect when it is read: it needs no empty line, and is a part of the block
+// that follows, if one does.
 func AppendRetry(dst []byte, retry time.Duration) []byte {
 	dst = strconv.AppendInt(append(dst, "retry: "...), retry.Milliseconds(), 10)
 	return append(dst, '\n')
-}
-
-// AppendRetryFrame appends the reconnection time as a frame of its own. A stream that ends early ends with it.
-func AppendRetryFrame(dst []byte, retry time.Duration) []byte {
-	return append(AppendRetry(dst, retry), '\n')
 }
 
 // AppendComment appends a line that clients ignore, for people who read the stream with curl. text has one line.

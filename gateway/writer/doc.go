@@ -24,8 +24,13 @@
 // time that its feed wakes the loop, with everything in it that is due. Sockets at the same place share one answer of the
 // source.
 //
-// Between two writes a socket is always at the end of a frame, or full. So a heartbeat and a reconnection time go out only
-// between frames: they are put in front of what is due next (Source.Prepend), and only to sockets that are not full.
+// Between two writes a socket is always at the end of a frame, or full: then it keeps what the kernel did not take, and goes on
+// with exactly that. So a heartbeat and a reconnection time, which go only to sockets that are not full, never land in the
+// middle of a frame.
+//
+// A response is a sequence of chunks (RFC 9112, section 7.1), one for each write. The last chunk, a clean end, means that the
+// stream is over for good; several clients in wide use do not come back after it. So only pubsub.ErrEnded has one. After every
+// other reason the connection is closed without it, which is what a replica that was killed looks like as well.
 //
 // One clock tells whether a client takes anything: Config.Stall, in both writers. The kernel's own timeout for
 // unacknowledged data (TCP_USER_TIMEOUT) is a little longer, so that a client that reads nothing is counted as too slow, and

@@ -1,6 +1,7 @@
 package writer
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"runtime"
@@ -64,20 +65,27 @@ func (l *loop) yield(r *round) bool {
 func (l *loop) flushGroup(g *group, r *round) {
 	g.queued.Store(false) // before the feed is asked: what it gets from now on queues the group again
 	var shared pubsub.Answer
+	var chunk framed
 	// Iterate backwards: end moves the last socket, which was already flushed, into the hole. While others have a turn,
 	// sockets that are ended and sockets that are added do the same to the list; add flushes what it adds.
 	for i := len(g.socks) - 1; i >= 0; i-- {
-		l.flush(g.socks[i], r.now, &shared)
+		l.flush(g.socks[i], r.now, &shared, &chunk)
 		if l.yield(r) {
 			i = min(i, len(g.socks))
 		}
 	}
 }
 
-// flush writes everything that is due to a socket, unless the socket is full; l.mu is held. The socket may be ended by it.
-func (l *loop) flush(k *socket, now time.Time, shared *pubsub.Answer) {
+// flush writes what a socket has not got yet, unless the socket is full; l.mu is held. The socket may be ended by it.
+func (l *loop) flush(k *socket, now time.Time, shared *pubsub.Answer, chunk *framed) {
 	for !k.full {
-		due, err := k.source.Due(shared)
+		if len(k.unsent) > 0 {
+			if !l.write(k, k.unsent, now) {
+				return
+			}
+			continue
+		}
+		next, err := k.source.Next(shared)
 		switch {
 		case errors.Is(err, pubsub.ErrBehind):
 			l.queueBehind(k)
@@ -88,25 +96,52 @@ func (l *loop) flush(k *socket, now time.Time, shared *pubsub.Answer) {
 		case err != nil:
 			l.end(k, err)
 			return
-		case len(due) == 0:
+		case len(next) == 0:
 			return
 		}
-		n, err := send(int(k.fd), due)
-		k.wrote = now.Sub(l.began)
-		k.source.Took(n)
-		switch {
-		case errors.Is(err, syscall.EAGAIN):
-			l.becameFull(k, now)
-		case err != nil:
-			l.end(k, err)
+		if !l.write(k, chunk.bytes(k, next), now) {
 			return
 		}
 	}
 }
 
+// write writes b, which is k.unsent if there is some, to a socket that is not full. It keeps what the kernel does not take:
+// what was begun is finished byte for byte, or the connection is closed. It returns false if the socket is full or was
+// ended. l.mu is held.
+func (l *loop) write(k *socket, b []byte, now time.Time) bool {
+	n, err := send(int(k.fd), b)
+	again := len(k.unsent) > 0
+	if n > 0 || !again { // the kernel may call a socket writable that then takes nothing: that is no progress
+		k.wrote = now.Sub(l.began)
+	}
+	switch {
+	case errors.Is(err, syscall.EAGAIN):
+		if again {
+			k.unsent = b[n:]
+		} else {
+			k.unsent = bytes.Clone(b[n:]) // b is shared, or the next write's
+		}
+		l.becameFull(k)
+		return false
+	case err != nil:
+		l.end(k, err)
+		return false
+	}
+	k.unsent = nil
+	return true
+}
+
+// writeLine writes a line of the writer's own to a socket that is not full: it is between two frames then. l.mu is held.
+func (l *loop) writeLine(k *socket, line []byte, now time.Time) {
+	if k.chunked {
+		line = appendChunk(nil, line)
+	}
+	l.write(k, line, now)
+}
+
 // flushOne is flush for a socket by itself; l.mu is held.
 func (l *loop) flushOne(k *socket, now time.Time) {
-	l.flush(k, now, &pubsub.Answer{})
+	l.flush(k, now, &pubsub.Answer{}, &framed{})
 }
 
 // queueBehind has the next part of a stream made soon; l.mu is held.

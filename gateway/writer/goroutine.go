@@ -29,12 +29,15 @@ type Drain struct {
 
 // Carry writes a stream to a connection until it is over, and returns the reason. ctx ends when the client has left. It does
 // not call Done.
+//
+// If the reason is pubsub.ErrEnded, the caller ends the response cleanly, and otherwise breaks it off (see doc.go).
 func Carry(ctx context.Context, to Conn, st Stream, cfg Config, drain Drain) error {
 	w := carrier{ctx: ctx, conn: to, stream: st, cfg: cfg.withDefaults()}
 	w.deadline = deadline{conn: to, stall: w.cfg.Stall}
 	defer w.deadline.watch(drain)()
 	w.silence = time.NewTimer(w.cfg.Heartbeat)
 	defer w.silence.Stop()
+	w.first = wire.AppendRetry(nil, w.cfg.Retry())
 	ctx, cancel := context.WithCancel(ctx)
 	defer w.work.Wait()
 	defer cancel()
@@ -64,7 +67,9 @@ func Carry(ctx context.Context, to Conn, st Stream, cfg Config, drain Drain) err
 				return cmp.Or(w.ctx.Err(), err)
 			}
 		case <-w.silence.C:
-			st.Source.Prepend(heartbeat)
+			if err := w.send([]byte(wire.Heartbeat)); err != nil {
+				return err
+			}
 		case <-draining: // handled above
 		case <-end:
 			return w.leave()
@@ -81,15 +86,16 @@ type carrier struct {
 	stream  Stream
 	cfg     Config
 	silence *time.Timer // fires when a heartbeat is due
+	first   []byte      // is written in front of what comes first
 	waiting chan error  // gets the end of the wait for the next part; nil: nothing waits
 	work    sync.WaitGroup
 
 	deadline deadline
 }
 
-// write writes what is due once. It reports whether more may be due right away.
+// write writes what comes next, once. It reports whether more may come right away.
 func (w *carrier) write(ctx context.Context) (again bool, err error) {
-	due, err := w.stream.Source.Due(&pubsub.Answer{})
+	next, err := w.stream.Source.Next(&pubsub.Answer{})
 	switch {
 	case errors.Is(err, pubsub.ErrBehind):
 		if w.waiting != nil {
@@ -111,33 +117,36 @@ func (w *carrier) write(ctx context.Context) (again bool, err error) {
 		return false, err
 	case err != nil:
 		return false, err
-	case len(due) == 0:
+	case len(next) == 0:
 		return false, nil
 	}
-	n, err := w.send(due)
-	w.stream.Source.Took(n)
-	w.silence.Reset(w.cfg.Heartbeat)
-	return true, err
+	if w.first != nil {
+		next, w.first = append(w.first, next...), nil
+	}
+	return true, w.send(next)
 }
 
-// send writes b in pieces and flushes them. It stops between two frames, as b ends with one.
-func (w *carrier) send(b []byte) (sent int, err error) {
-	for sent < len(b) && err == nil {
-		var n int
-		n, err = w.sendPiece(b[sent:min(sent+pieceBytes, len(b))])
-		sent += n
+// send writes b in pieces and flushes them.
+func (w *carrier) send(b []byte) error {
+	for len(b) > 0 {
+		n := min(len(b), pieceBytes)
+		if err := w.sendPiece(b[:n]); err != nil {
+			return err
+		}
+		b = b[n:]
 	}
-	return sent, err
+	w.silence.Reset(w.cfg.Heartbeat)
+	return nil
 }
 
 // sendPiece writes b and flushes it, within Config.Stall. A client that does not take it by then is too slow, whatever the
 // connection calls that: net, TLS and HTTP/2 have different errors for a deadline.
-func (w *carrier) sendPiece(b []byte) (n int, err error) {
+func (w *carrier) sendPiece(b []byte) error {
 	began := time.Now()
 	if err := w.deadline.begin(); err != nil {
-		return 0, err
+		return err
 	}
-	n, err = w.conn.Write(b)
+	_, err := w.conn.Write(b)
 	if err == nil {
 		err = w.conn.Flush()
 	}
@@ -148,12 +157,10 @@ func (w *carrier) sendPiece(b []byte) (n int, err error) {
 	case time.Since(began) >= w.cfg.Stall:
 		err = errors.Join(pubsub.ErrTooSlow, err)
 	}
-	return n, err
+	return err
 }
 
-// leave tells the client when to come back, and ends the stream.
+// leave tells the client when to come back.
 func (w *carrier) leave() error {
-	w.stream.Source.Prepend(wire.AppendRetryFrame(nil, w.cfg.Retry()))
-	_, err := w.write(w.ctx)
-	return errors.Join(ErrDraining, err)
+	return errors.Join(ErrDraining, w.send(wire.AppendRetry(nil, w.cfg.Retry())))
 }

@@ -87,10 +87,12 @@ type socket struct {
 	spot     int32 // in the spoke; -1: the socket is not on the wheel
 	received int32 // bytes that the client has sent
 	full     bool  // the kernel's buffer is full; EPOLLOUT tells when it is not
+	chunked  bool  // the response is a sequence of chunks
 	ending   bool  // the socket stands in loop.ends
 	behind   bool  // the socket stands in loop.behind, or await waits for its next part
 	group    *group
 	source   Source
+	unsent   []byte        // what the kernel did not take of the last write, while full
 	wrote    time.Duration // after loop.began: when the client last took something or, while full, since when
 	silence  time.Duration // after which the socket gets a heartbeat: the setting, less a random part of it
 	done     func(error)
@@ -121,10 +123,11 @@ func (l *loop) start() {
 }
 
 // add takes a stream over.
-func (l *loop) add(fd int, st Stream) {
+func (l *loop) add(fd int, head []byte, chunked bool, st Stream) {
 	now := time.Now()
 	k := &socket{
-		fd: int32(fd), source: st.Source, done: st.Done, wrote: now.Sub(l.began), silence: jitter(l.cfg.Heartbeat),
+		fd: int32(fd), chunked: chunked, source: st.Source, done: st.Done, wrote: now.Sub(l.began),
+		silence: jitter(l.cfg.Heartbeat),
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -153,7 +156,21 @@ func (l *loop) add(fd int, st Stream) {
 	if l.draining {
 		l.endAt(k, now.Add(drainDelay(l.drainTime)), ErrDraining)
 	}
-	l.flushOne(k, now)
+	l.begin(k, head, now)
+}
+
+// begin writes the head of a stream's response, the reconnection time, and what comes first, all in one; l.mu is held.
+func (l *loop) begin(k *socket, head []byte, now time.Time) {
+	first, err := k.source.Next(&pubsub.Answer{})
+	retry := wire.AppendRetry(nil, l.cfg.Retry())
+	if k.chunked {
+		head = appendChunk(head, retry, first)
+	} else {
+		head = append(append(head, retry...), first...)
+	}
+	if l.write(k, head, now) && (err != nil || len(first) > 0) {
+		l.flushOne(k, now)
+	}
 }
 
 // jitter returns d less up to a fifth of it.
@@ -242,8 +259,7 @@ func (l *loop) remind(k *socket, now time.Time) (again time.Time, stays bool) {
 		return at, true
 	}
 	p := l.placeOf(k)
-	k.source.Prepend(heartbeat)
-	l.flushOne(k, now)
+	l.writeLine(k, []byte(wire.Heartbeat), now)
 	if l.at(p) == nil || k.spot >= 0 { // the socket is gone, or was put on the wheel as it became full
 		return time.Time{}, false
 	}
@@ -252,10 +268,10 @@ func (l *loop) remind(k *socket, now time.Time) (again time.Time, stays bool) {
 
 // becameFull notes that the client does not take any more at the moment. The wheel looks whether it does by the time that
 // it counts as too slow; the reminder that stands there now may come much later. l.mu is held.
-func (l *loop) becameFull(k *socket, now time.Time) {
+func (l *loop) becameFull(k *socket) {
 	k.full = true
 	l.wheel.remove(k)
-	l.wheel.add(k, now.Add(l.cfg.Stall))
+	l.wheel.add(k, l.began.Add(k.wrote+l.cfg.Stall))
 }
 
 // endAt has a socket ended later; l.mu is held.
@@ -280,15 +296,18 @@ func (l *loop) endDue(now time.Time) {
 		if k == nil {
 			continue // it is gone already
 		}
-		if errors.Is(e.reason, ErrDraining) {
+		switch {
+		case k.full: // it is in the middle of a write
+		case errors.Is(e.reason, ErrDraining):
 			l.flushOne(k, now)
 			if k = l.at(e.place); k == nil {
 				continue
 			}
-			if !k.full { // a full socket may be in the middle of a frame
-				k.source.Prepend(wire.AppendRetryFrame(nil, l.cfg.Retry()))
-				l.flushOne(k, now)
+			if !k.full {
+				l.writeLine(k, wire.AppendRetry(nil, l.cfg.Retry()), now)
 			}
+		case errors.Is(e.reason, pubsub.ErrEnded) && k.chunked:
+			l.write(k, lastChunk, now)
 		}
 		l.end(k, e.reason)
 	}

@@ -31,14 +31,16 @@ func StartLoops(cfg Config) (*Loops, error) {
 	return ls, nil
 }
 
-// Take hands a stream and its connection to a loop, which closes the connection and calls Done when the stream is over.
-func (ls *Loops) Take(tcp *net.TCPConn, st Stream) {
+// Take hands a stream and its connection to a loop, which closes the connection and calls Done when the stream is over. head
+// is the head of the HTTP response. It announces chunks if chunked is true, and otherwise a response that ends with the
+// connection: a client of HTTP/1.0 knows no chunks.
+func (ls *Loops) Take(tcp *net.TCPConn, head []byte, chunked bool, st Stream) {
 	fd, err := detach(tcp, ls.cfg.Stall)
 	if err != nil {
 		st.Done(err)
 		return
 	}
-	ls.all[ls.next.Add(1)%uint32(len(ls.all))].add(fd, st)
+	ls.all[ls.next.Add(1)%uint32(len(ls.all))].add(fd, head, chunked, st)
 }
 
 // Drain ends all streams, spread over most of the drain time, and each stream that comes later likewise.

@@ -16,7 +16,7 @@ type Loops struct{}
 func StartLoops(Config) (*Loops, error) { return nil, errors.ErrUnsupported }
 
 // Take is never called, as there are no Loops.
-func (*Loops) Take(*net.TCPConn, Stream) {}
+func (*Loops) Take(*net.TCPConn, []byte, bool, Stream) {}
 
 // Drain does nothing.
 func (*Loops) Drain(time.Duration) {}

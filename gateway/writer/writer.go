@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"sluice/gateway/wire"
 	"sluice/pubsub"
 )
 
@@ -37,9 +36,7 @@ const (
 // Source is what a stream has to say. *pubsub.Stream is one, and its methods say what each of these does. The writer calls
 // them from one goroutine at a time.
 type Source interface {
-	Due(shared *pubsub.Answer) ([]byte, error)
-	Took(n int)
-	Prepend(frame []byte)
+	Next(shared *pubsub.Answer) ([]byte, error)
 	Advance() (wait func(context.Context) error)
 }
 
@@ -58,9 +55,6 @@ var (
 	// ErrClientLeft ends a stream whose client has closed the connection.
 	ErrClientLeft = errors.New("client left")
 )
-
-// heartbeat is shared by all streams.
-var heartbeat = []byte(wire.Heartbeat)
 
 // await waits until the next part of a stream can be made. wait is what Source.Advance returned.
 func await(ctx context.Context, wait func(context.Context) error) error {

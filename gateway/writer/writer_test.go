@@ -1,12 +1,14 @@
 package writer
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -48,6 +50,9 @@ func (plainConn) Flush() error { return nil }
 
 // drainTime is the time within which carriedStream.drain ends a stream.
 const drainTime = 500 * time.Millisecond
+
+// retryLine is what a stream begins with, under testConfig.
+const retryLine = "retry: 1500\n"
 
 // carriedStream is a stream that a writer carries, with the client's end of its connection.
 type carriedStream struct {
@@ -97,10 +102,27 @@ func eachWriter(t *testing.T, test func(t *testing.T, carry func(cfg Config, src
 			t.Cleanup(loops.Close)
 			server, client := tcpPair(t)
 			ended := make(chan error, 1)
-			loops.Take(server, Stream{Source: src, Feed: feed, Done: func(reason error) { ended <- reason }})
+			loops.Take(server, nil, false, Stream{Source: src, Feed: feed, Done: func(reason error) { ended <- reason }})
 			return carriedStream{client, func() { loops.Drain(drainTime) }, ended}
 		})
 	})
+}
+
+// wantNext reads as much as want is, and compares.
+func (c carriedStream) wantNext(t *testing.T, want string) {
+	t.Helper()
+	got := make([]byte, len(want))
+	if n, err := io.ReadFull(c.client, got); err != nil || string(got) != want {
+		t.Fatalf("the stream goes on with %q, error %v; want %q", got[:n], err, want)
+	}
+}
+
+// wantRest reads to the end of the connection, and compares.
+func (c carriedStream) wantRest(t *testing.T, want string) {
+	t.Helper()
+	if got, err := io.ReadAll(c.client); err != nil || string(got) != want {
+		t.Fatalf("the stream ends with %q, error %v; want %q", got, err, want)
+	}
 }
 
 // reason returns why the stream ended.
@@ -161,15 +183,9 @@ func TestADrainedStreamEndsWithATimeToComeBack(t *testing.T) {
 		feed := pubsub.NewFeed(1 << 20)
 		c := carry(testConfig(time.Hour), pubsub.NewStream(feed, []byte("data: first\n\n")), feed)
 		feed.Write([]byte("data: second\n\n"))
-		read := make([]byte, len("data: first\n\ndata: second\n\n"))
-		if _, err := io.ReadFull(c.client, read); err != nil {
-			t.Fatal(err)
-		}
+		c.wantNext(t, retryLine+"data: first\n\ndata: second\n\n")
 		c.drain()
-		rest, err := io.ReadAll(c.client)
-		if got := string(read) + string(rest); err != nil || got != "data: first\n\ndata: second\n\nretry: 1500\n\n" {
-			t.Errorf("got %q, error %v", got, err)
-		}
+		c.wantRest(t, retryLine)
 		if reason := c.reason(t); !errors.Is(reason, ErrDraining) {
 			t.Errorf("the stream ended with %v, want ErrDraining", reason)
 		}
@@ -203,7 +219,7 @@ func TestAStreamThatWasFullForAMomentGetsItsHeartbeatsInTime(t *testing.T) {
 		for range frames {
 			feed.Write(bytes.Repeat([]byte("x"), frame))
 		}
-		if _, err := io.CopyN(io.Discard, c.client, frame*frames); err != nil {
+		if _, err := io.CopyN(io.Discard, c.client, int64(len(retryLine))+frame*frames); err != nil {
 			t.Fatal(err)
 		}
 		if err := c.client.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
@@ -219,40 +235,29 @@ func TestAStreamThatWasFullForAMomentGetsItsHeartbeatsInTime(t *testing.T) {
 // script is a Source that says what its steps say, one after the other.
 type script struct {
 	mu    sync.Mutex
-	rest  []byte
 	steps []step
 }
 
-// step is what a source does once it has nothing more to write.
+// step is what a source says next.
 type step struct {
-	text string // becomes due
-	err  error  // or is returned by Due
-	wait error  // returned by the wait of Advance, after err was ErrBehind
-	free chan struct{}
+	text string        // returned by Next
+	err  error         // or this is
+	free chan struct{} // after ErrBehind: what the wait of Advance waits for; nil: Advance does not wait
+	wait error         // what that wait returns
 }
 
-func (s *script) Due(*pubsub.Answer) ([]byte, error) {
+func (s *script) Next(*pubsub.Answer) ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for len(s.rest) == 0 && len(s.steps) > 0 {
-		if s.steps[0].err != nil {
-			return nil, s.steps[0].err
-		}
-		s.rest, s.steps = []byte(s.steps[0].text), s.steps[1:]
+	if len(s.steps) == 0 {
+		return nil, nil
 	}
-	return s.rest, nil
-}
-
-func (s *script) Took(n int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.rest = s.rest[n:]
-}
-
-func (s *script) Prepend(b []byte) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.rest = append(bytes.Clone(b), s.rest...)
+	st := s.steps[0]
+	if st.err != nil {
+		return nil, st.err
+	}
+	s.steps = s.steps[1:]
+	return []byte(st.text), nil
 }
 
 func (s *script) Advance() func(context.Context) error {
@@ -284,15 +289,9 @@ func TestAStreamThatMustWaitForItsPastGoesOnWithoutADuplicate(t *testing.T) {
 			{err: pubsub.ErrEnded},
 		}}
 		c := carry(testConfig(time.Hour), src, pubsub.NewFeed(1<<10))
-		read := make([]byte, len("one two "))
-		if _, err := io.ReadFull(c.client, read); err != nil {
-			t.Fatal(err)
-		}
+		c.wantNext(t, retryLine+"one two ")
 		close(free)
-		rest, err := io.ReadAll(c.client)
-		if got := string(read) + string(rest); err != nil || got != "one two three" {
-			t.Errorf("got %q, error %v", got, err)
-		}
+		c.wantRest(t, "three")
 		if reason := c.reason(t); !errors.Is(reason, pubsub.ErrEnded) {
 			t.Errorf("the stream ended with %v, want ErrEnded", reason)
 		}
@@ -318,9 +317,7 @@ func TestAClientMayLeaveWhileItsStreamWaits(t *testing.T) {
 	eachWriter(t, func(t *testing.T, carry func(Config, Source, *pubsub.Feed) carriedStream) {
 		src := &script{steps: []step{{text: "one"}, {err: pubsub.ErrBehind, free: make(chan struct{})}}}
 		c := carry(testConfig(time.Hour), src, pubsub.NewFeed(1<<10))
-		if _, err := io.ReadFull(c.client, make([]byte, 3)); err != nil {
-			t.Fatal(err)
-		}
+		c.wantNext(t, retryLine+"one")
 		c.client.Close()
 		c.reason(t)
 	})
@@ -329,11 +326,8 @@ func TestAClientMayLeaveWhileItsStreamWaits(t *testing.T) {
 func TestASilentStreamGetsHeartbeatsAndABusyOneNone(t *testing.T) {
 	eachWriter(t, func(t *testing.T, carry func(Config, Source, *pubsub.Feed) carriedStream) {
 		feed := pubsub.NewFeed(1 << 20)
-		c := carry(testConfig(time.Second), pubsub.NewStream(feed, nil), feed)
-		read := make([]byte, 2*len(wire.Heartbeat))
-		if _, err := io.ReadFull(c.client, read); err != nil || string(read) != strings.Repeat(wire.Heartbeat, 2) {
-			t.Fatalf("got %q, error %v", read, err)
-		}
+		c := carry(testConfig(time.Second), pubsub.NewStream(feed, []byte("data: 1\n\n")), feed)
+		c.wantNext(t, retryLine+"data: 1\n\n"+strings.Repeat(wire.Heartbeat, 2))
 	})
 	synctest.Test(t, func(t *testing.T) {
 		feed := pubsub.NewFeed(1 << 20)
@@ -345,6 +339,7 @@ func TestASilentStreamGetsHeartbeatsAndABusyOneNone(t *testing.T) {
 				Drain{Begin: t.Context()})
 		}()
 		var want strings.Builder
+		want.WriteString(retryLine)
 		for i := range 10 {
 			time.Sleep(9 * time.Second) // the bubble's time
 			frame := fmt.Sprintf("data: %d\n\n", i)
@@ -367,3 +362,71 @@ type fakeConn struct{ bytes.Buffer }
 
 func (*fakeConn) Flush() error                     { return nil }
 func (*fakeConn) SetWriteDeadline(time.Time) error { return nil }
+
+// The epoll writer makes its chunks itself. net/http reads them here, as any client does.
+func TestChunksEndCleanlyOnlyWhenTheStreamHasEndedForGood(t *testing.T) {
+	const head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+	for _, c := range []struct {
+		name  string
+		last  step
+		drain bool
+		body  string
+		err   error
+	}{
+		{"a stream that has ended", step{err: pubsub.ErrEnded}, false, retryLine + "one two", nil},
+		{"a stream that is too slow", step{err: pubsub.ErrTooSlow}, false, retryLine + "one two", io.ErrUnexpectedEOF},
+		{"a stream that is drained", step{}, true, retryLine + "one two" + retryLine, io.ErrUnexpectedEOF},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			loops, err := StartLoops(testConfig(time.Hour))
+			if errors.Is(err, errors.ErrUnsupported) {
+				t.Skip("this system has no epoll")
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(loops.Close)
+			server, client := tcpPair(t)
+			src := &script{steps: []step{{text: "one "}, {text: "two"}, c.last}}
+			loops.Take(server, []byte(head), true, Stream{Source: src, Feed: pubsub.NewFeed(1 << 10), Done: func(error) {}})
+			if c.drain {
+				loops.Drain(0)
+			}
+			response, err := http.ReadResponse(bufio.NewReader(client), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer response.Body.Close()
+			body, err := io.ReadAll(response.Body)
+			if string(body) != c.body || !errors.Is(err, c.err) {
+				t.Errorf("got %q, error %v; want %q, error %v", body, err, c.body, c.err)
+			}
+		})
+	}
+}
+
+// A client that reads in small pieces leaves the socket full again and again, in the middle of frames.
+func TestAClientThatLeavesTheSocketFullGetsEveryByteOnce(t *testing.T) {
+	eachWriter(t, func(t *testing.T, carry func(Config, Source, *pubsub.Feed) carriedStream) {
+		feed := pubsub.NewFeed(32 << 20)
+		c := carry(testConfig(time.Hour), pubsub.NewStream(feed, []byte("first\n")), feed)
+		var want bytes.Buffer
+		want.WriteString(retryLine + "first\n")
+		for i := range 500 { // far more than the kernel keeps for one connection
+			frame := fmt.Appendf(nil, "%d %s\n", i, strings.Repeat("x", i*100))
+			feed.Write(frame)
+			want.Write(frame)
+		}
+		got := make([]byte, 0, want.Len())
+		for piece := make([]byte, 10_000); len(got) < want.Len(); {
+			n, err := c.client.Read(piece)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, piece[:n]...)
+		}
+		if !bytes.Equal(got, want.Bytes()) {
+			t.Error("got other bytes")
+		}
+	})
+}

@@ -31,9 +31,13 @@ func CheckChannel(name string) error {
 	return nil
 }
 
-// reservedTypes cannot be types on a channel whose types become names of SSE events, because a browser would mistake
-// them: open and error are events of EventSource itself, gap is the gateway's notice of a gap.
-var reservedTypes = map[string]bool{"open": true, "error": true, "gap": true}
+// reservedTypes are names of SSE events that no publisher can use as a type, since a page would mistake the event for
+// something else: open and error are events of EventSource itself, and the others are the gateway's own, some of them later.
+// The gateway never sends error: a page's onerror would hear it.
+var reservedTypes = map[string]bool{
+	"open": true, "error": true, "gap": true, "position": true,
+	"expired": true, "revoked": true, "inbox": true, "removed": true, "cancel": true,
+}
 
 // CheckType reports, as an *[InvalidError], why name cannot be the type of an event. The empty type is valid.
 func CheckType(name string) error {

@@ -15,6 +15,7 @@ import (
 type Parser struct {
 	Dispatch func(kind, data, id string) // is called for each event that has data
 	Position func(id string)             // is called at each blank line with the last event id
+	Empty    func()                      // is called for each block without data
 	Retry    func(time.Duration)         // is called for each valid retry field
 
 	line      []byte // the current line so far
@@ -86,6 +87,8 @@ func (p *Parser) blank() {
 	p.Position(p.id)
 	if p.hasData {
 		p.Dispatch(p.eventType, text(p.data[:len(p.data)-1]), p.id)
+	} else {
+		p.Empty()
 	}
 	p.data, p.hasData, p.eventType = p.data[:0], false, ""
 }

@@ -36,6 +36,7 @@ func TestStreamsAreParsedAsTheStandardSays(t *testing.T) {
 					Dispatch: func(kind, data, id string) { got = append(got, fmt.Sprintf("%q %q %q", kind, data, id)) },
 					Position: func(string) {},
 					Retry:    func(d time.Duration) { got = append(got, "retry "+d.String()) },
+					Empty:    func() {},
 				}
 				for piece := range slices.Chunk([]byte(c.in), size) {
 					p.Write(piece)
