@@ -11,13 +11,19 @@ import (
 // benchEncoder writes frames of the size that the gateway's have.
 type benchEncoder struct{}
 
-func (benchEncoder) Event(dst, id []byte, e store.Event) []byte {
-	dst = append(append(append(dst, "id: "...), id...), "\ndata: "...)
-	return append(append(dst, e.Data...), "\n\n"...)
+func (benchEncoder) ID(dst, id []byte) []byte {
+	return append(append(append(dst, "id: "...), id...), '\n')
 }
 
-func (benchEncoder) Gap(dst, id []byte, _ string, _ store.Reason) []byte { return append(dst, id...) }
-func (benchEncoder) Position(dst, id []byte) []byte                      { return append(dst, id...) }
+func (benchEncoder) Event(dst []byte, e store.Event) []byte {
+	return append(append(append(dst, "data: "...), e.Data...), "\n\n"...)
+}
+
+func (benchEncoder) Gap(dst []byte, _ string, _ store.Reason) []byte {
+	return append(dst, "gap\n\n"...)
+}
+
+func (e benchEncoder) Position(dst, id []byte) []byte { return append(e.ID(dst, id), '\n') }
 
 // chain returns n events that follow one another, of 200 bytes each.
 func chain(n int) []store.Event {
@@ -32,55 +38,75 @@ func chain(n int) []store.Event {
 	return events
 }
 
-func benchFeed(channels int) (*Feed, []*channel) {
-	f := &Feed{encoder: benchEncoder{}, limit: 1 << 20, at: make([]store.Position, channels)}
+// benchStream returns a live stream of several channels.
+func benchStream(channels int, types ...string) (*Stream, []*channel) {
+	s, common := &Stream{broker: &Broker{}}, &shared{}
+	var all []*channel
 	for i := range channels {
-		c := newChannel(fmt.Sprintf("c%02d", i), kind.Rule{Capacity: 100})
+		c := newChannel(fmt.Sprintf("channel-%02d", i), kind.Rule{Capacity: 100})
 		c.begin(store.History{})
 		c.setState(live)
-		c.feeds = append(c.feeds, feedRef{f, i})
-		f.channels, f.names = append(f.channels, c), append(f.names, c.name)
+		s.cursors = append(s.cursors, cursor{feed: c.feed(benchEncoder{}, 1<<20, common)})
+		all = append(all, c)
 	}
-	return f, f.channels
+	if len(types) > 0 {
+		s.filter = &filter{types}
+	}
+	return s, all
 }
 
-// BenchmarkFeedAppend is one announced event on its way through a channel into a feed: checked, remembered, encoded.
-func BenchmarkFeedAppend(b *testing.B) {
-	for _, channels := range []int{1, 10, 50} {
-		b.Run(fmt.Sprintf("channels=%d", channels), func(b *testing.B) {
-			_, all := benchFeed(channels)
-			events := chain(100_000)
+// BenchmarkFeedEvent is one announced event on its way through a channel into its feed: checked, remembered, encoded. It
+// costs the same however many streams follow the channel, together with whatever others.
+func BenchmarkFeedEvent(b *testing.B) {
+	_, all := benchStream(1)
+	events := chain(100_000)
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		if i == len(events) {
+			b.StopTimer()
+			_, all = benchStream(1)
+			i = 0
+			b.StartTimer()
+		}
+		if all[0].announced(events[i]) {
+			b.Fatal("not in order")
+		}
+		i++
+	}
+}
+
+// BenchmarkNext is what a stream asks each time it is flushed: one event on one of its channels. With "shared" it is one of
+// many streams of one channel that stand at the same place.
+func BenchmarkNext(b *testing.B) {
+	for _, bench := range []struct {
+		name     string
+		channels int
+		types    []string
+		shared   bool
+	}{
+		{"channels=1/shared", 1, nil, true},
+		{"channels=1", 1, nil, false},
+		{"channels=1/filter", 1, []string{"", "paid"}, false},
+		{"channels=2", 2, nil, false},
+		{"channels=50", 50, nil, false},
+	} {
+		b.Run(bench.name, func(b *testing.B) {
+			s, all := benchStream(bench.channels, bench.types...)
+			all[0].announced(chain(1)[0])
+			before := s.cursors[0]
+			var a Answer
 			b.ReportAllocs()
-			i := 0
 			for b.Loop() {
-				if i == len(events) {
-					b.StopTimer()
-					_, all = benchFeed(channels)
-					i = 0
-					b.StartTimer()
+				s.cursors[0] = before
+				if !bench.shared {
+					a.Forget()
 				}
-				if all[0].announced(events[i]) {
-					b.Fatal("not in order")
+				if due, _, err := s.Next(&a); len(due) == 0 || err != nil {
+					b.Fatal(len(due), err)
 				}
-				i++
 			}
 		})
-	}
-}
-
-// BenchmarkFeedAfter is what a stream asks its feed each time it is flushed.
-func BenchmarkFeedAfter(b *testing.B) {
-	f := NewFeed(1 << 20)
-	frame := make([]byte, 250)
-	for range 1000 {
-		f.Write(frame)
-	}
-	cursor := f.place() - int64(len(frame))
-	b.ReportAllocs()
-	for b.Loop() {
-		if due, err := f.after(cursor); len(due) == 0 || err != nil {
-			b.Fatal(len(due), err)
-		}
 	}
 }
 
@@ -89,7 +115,7 @@ func BenchmarkFeedAfter(b *testing.B) {
 func BenchmarkResume(b *testing.B) {
 	for _, missed := range []int{0, 10, 100} {
 		b.Run(fmt.Sprintf("missed=%d", missed), func(b *testing.B) {
-			f, all := benchFeed(1)
+			s, all := benchStream(1)
 			events := chain(100)
 			for _, e := range events {
 				all[0].announced(e)
@@ -102,14 +128,11 @@ func BenchmarkResume(b *testing.B) {
 			r := Request{LastEventID: from.String()}
 			b.ReportAllocs()
 			for b.Loop() {
-				starts := f.starts(r, store.ParseEventID(r.LastEventID, f.names))
-				lock(f.channels)
-				parts, _, missing := f.replay(starts)
-				unlock(f.channels)
+				s.ahead = &ahead{past: s.resumePoints(r, store.ParseEventID(r.LastEventID, []string{"channel-00"}))}
+				parts, _, missing := s.advance()
 				if missing != needNothing || len(parts[0].events) != missed {
 					b.Fatal("not the place", missing, len(parts[0].events))
 				}
-				f.encodeReplay(parts, func(int64) int64 { return 0 })
 			}
 		})
 	}

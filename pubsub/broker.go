@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -36,16 +35,12 @@ type Broker struct {
 	listener *listen.Listener
 	intake   *ingest.Intake
 
-	// closed ends when Run does. It is held here because feeds are attached in goroutines that outlive the request for
-	// which they begin.
-	closed    context.Context
-	cancel    context.CancelFunc
-	attaching sync.WaitGroup // none is added once closed has ended
+	closed context.Context // ends when Run does: streams that are opened meanwhile give up
+	cancel context.CancelFunc
 
 	mu       sync.Mutex
 	channels map[string]*channel // guarded by mu
-	feeds    map[string][]*Feed  // by names and types; guarded by mu
-	held     atomic.Int64        // bytes that all feeds keep
+	feeds    shared              // what all feeds have in common
 
 	staleMu    sync.Mutex
 	stale      []*channel    // to be synchronised; guarded by staleMu
@@ -60,7 +55,7 @@ func NewBroker(rdb *redis.Client, s *store.Store, cfg Config, log *slog.Logger) 
 	ctx, cancel := context.WithCancel(context.Background())
 	b := &Broker{
 		cfg: cfg, store: s, log: log, cancel: cancel, closed: ctx,
-		channels: make(map[string]*channel), feeds: make(map[string][]*Feed), staleAdded: make(chan struct{}, 1),
+		channels: make(map[string]*channel), staleAdded: make(chan struct{}, 1),
 	}
 	b.intake = ingest.New(s, s.MaxBodyBytes(), log)
 	b.listener = listen.New(listen.Config{
@@ -92,10 +87,7 @@ func (b *Broker) Run(ctx context.Context) {
 	wg.Go(func() { b.sweep(ctx) })
 	wg.Wait()
 	b.intake.Close(finishTime)
-	b.mu.Lock() // acquire must not begin to attach a feed after this
 	b.cancel()
-	b.mu.Unlock()
-	b.attaching.Wait()
 }
 
 // Ready returns why this replica should get no streams, or nil.
@@ -126,8 +118,10 @@ func (b *Broker) Replica() string { return b.cfg.Replica }
 func (b *Broker) Counts() (channels, feeds int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, list := range b.feeds {
-		feeds += len(list)
+	for _, c := range b.channels {
+		c.mu.Lock()
+		feeds += len(c.feeds)
+		c.mu.Unlock()
 	}
 	return len(b.channels), feeds
 }

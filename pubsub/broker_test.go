@@ -58,7 +58,7 @@ func TestAClientThatNeverGotAnEventResumesFromWhereItConnected(t *testing.T) {
 	a := start(t, storetest.Mini(t).Addr, "a")
 	v := a.open(t, pubsub.Request{Channels: []string{"orders", "stock"}})
 	line, _, _ := strings.Cut(v.rest, "\n")
-	id := strings.Fields(line)[1] // the position that Start begins with
+	id := strings.Fields(line)[0] // the position that Start begins with
 	v.stream.Close()
 	a.append(t, "stock", `1`)
 	a.append(t, "orders", `2`)
@@ -224,7 +224,7 @@ func TestAMassResumeReadsEachChannelOnce(t *testing.T) {
 					return
 				}
 				defer st.Close()
-				first, err := st.Next(&pubsub.Answer{})
+				first, _, err := st.Next(&pubsub.Answer{})
 				if n := strings.Count(string(first), "event "); n != 49 || err != nil {
 					t.Errorf("got %d events and error %v, want 49 and none", n, err)
 				}

@@ -64,10 +64,7 @@ func TestAConnectedClientGetsTheValidBranchOnceAndInOrder(t *testing.T) {
 		var snapshot *modelLog
 		var client []store.Position // since the last gap
 		record := &recorder{}
-		f := &Feed{channels: []*channel{c}, names: []string{"orders"}, encoder: record, limit: 1 << 20, at: make([]store.Position, 1)}
-		c.mu.Lock()
-		c.feeds = append(c.feeds, feedRef{f, 0})
-		c.mu.Unlock()
+		c.feed(record, 1<<20, &shared{})
 
 		t.Repeat(map[string]func(*rapid.T){
 			"append, heard": func(t *rapid.T) {
@@ -151,12 +148,14 @@ type recorder struct {
 	gaps     []store.Reason
 }
 
-func (r *recorder) Event(dst, _ []byte, e store.Event) []byte {
+func (r *recorder) ID(dst, _ []byte) []byte { return dst }
+
+func (r *recorder) Event(dst []byte, e store.Event) []byte {
 	r.sinceGap = append(r.sinceGap, e.Position)
 	return append(dst, 'e')
 }
 
-func (r *recorder) Gap(dst, _ []byte, _ string, reason store.Reason) []byte {
+func (r *recorder) Gap(dst []byte, _ string, reason store.Reason) []byte {
 	r.sinceGap, r.gapped, r.gaps = nil, true, append(r.gaps, reason)
 	return append(dst, 'g')
 }

@@ -28,7 +28,7 @@ type channel struct {
 	rule kind.Rule
 
 	// mu is also held while events are appended to feeds, so that whoever holds it sees every feed of this channel
-	// exactly at the tip. The mu of several channels are taken in the order of their names, that of a feed after them.
+	// exactly at the tip. The mu of a feed is taken after it. Nobody holds the mu of two channels.
 	mu sync.Mutex
 
 	state state // guarded by mu
@@ -49,12 +49,12 @@ type channel struct {
 	pendingBytes int           // size of pending; guarded by mu
 	pendingLost  bool          // pending was full; guarded by mu
 
-	feeds []feedRef // guarded by mu
+	feeds []*Feed // one for each representation that a stream follows; guarded by mu
 
 	loading chan struct{} // closed when the reading for streams that is under way ends; nil while there is none; guarded by mu
 
 	// The fields below belong to the broker. Its mu guards them.
-	users     int // feeds that exist, and one more if the channel is always followed
+	users     int // streams, and one more if the channel is always followed
 	idleSince time.Time
 }
 
@@ -69,12 +69,6 @@ const (
 
 func newChannel(name string, rule kind.Rule) *channel {
 	return &channel{name: name, rule: rule, becameLive: make(chan struct{})}
-}
-
-// feedRef is a feed that wants a channel's events, and the feed's index of the channel.
-type feedRef struct {
-	feed  *Feed
-	index int
 }
 
 // verdict is what to do with an announced event.
@@ -193,19 +187,34 @@ func (c *channel) deliver(e store.Event) {
 // toFeeds appends an event to the trail and to all feeds; c.mu is held.
 func (c *channel) toFeeds(e store.Event) {
 	c.trail.add(e.Position)
-	for _, r := range c.feeds {
-		r.feed.append(r.index, e)
+	for _, f := range c.feeds {
+		f.event(e)
 	}
 }
 
-// detach ends the delivery to a feed.
-func (c *channel) detach(f *Feed) {
+// feed returns the channel's feed in the representation of an encoder, and makes it if there is none.
+func (c *channel) feed(encoder Encoder, limit int, shared *shared) *Feed {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.feeds = slices.DeleteFunc(c.feeds, func(r feedRef) bool { return r.feed == f })
+	for _, f := range c.feeds {
+		if f.encoder == encoder {
+			return f
+		}
+	}
+	f := &Feed{channel: c, encoder: encoder, limit: limit, shared: shared}
+	c.feeds = append(c.feeds, f)
+	return f
+}
+
+// remove ends a feed that no stream follows any more.
+func (c *channel) remove(f *Feed) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.feeds = slices.DeleteFunc(c.feeds, func(g *Feed) bool { return g == f })
 	if len(c.feeds) == 0 {
 		c.feeds = nil // frees the array: there may be very many channels
 	}
+	f.discard()
 }
 
 // trim removes old events from memory; c.mu is held. Slices of c.history.Events that callers hold stay as they are,

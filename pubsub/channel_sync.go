@@ -127,8 +127,8 @@ func (c *channel) catchUp(theirs store.History) {
 	events, gap := catchUp(c.history, &c.trail, theirs, c.rule)
 	if common := c.trail.last(); gap == "" && common != before {
 		// Even if no new event comes, clients must hold a position that every replica knows.
-		for _, r := range c.feeds {
-			r.feed.rewind(r.index, common)
+		for _, f := range c.feeds {
+			f.rewind(common)
 		}
 	}
 	// The events in memory may belong to an abandoned branch, so the stored history replaces them.
@@ -139,8 +139,8 @@ func (c *channel) catchUp(theirs store.History) {
 	if gap != "" {
 		from := theirs.Floor()
 		c.trail.reset(from)
-		for _, r := range c.feeds {
-			r.feed.gap(r.index, from, gap)
+		for _, f := range c.feeds {
+			f.gap(from, gap)
 		}
 	}
 	for _, e := range events {

@@ -1,7 +1,6 @@
 package pubsub
 
 import (
-	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -10,139 +9,145 @@ import (
 	"sluice/store"
 )
 
-// ErrTooMany is returned for a stream of channels that would be more than this replica can follow.
-var ErrTooMany = errors.New("too many channels")
-
 // Encoder turns what a feed carries into bytes for the wire. Its methods append to dst and return it. The streams of a
 // feed share what it makes. Encoders are compared with ==: equal ones must encode equally.
 type Encoder interface {
-	Event(dst, id []byte, e store.Event) []byte
-	// Gap tells the client of a gap. Without an id it says nothing of the client's place.
-	Gap(dst, id []byte, channel string, reason store.Reason) []byte
-	// Position tells the client its place without an event.
+	// ID encodes an event id. It stands in front of what Event and Gap encode.
+	ID(dst, id []byte) []byte
+	Event(dst []byte, e store.Event) []byte
+	// Gap tells the client of a gap.
+	Gap(dst []byte, channel string, reason store.Reason) []byte
+	// Position tells the client its place without an event. The id is in it already.
 	Position(dst, id []byte) []byte
 }
 
-// Chunk sizes of a feed. A quiet feed has no chunk at all, a busy one few large ones, so that what is due to a stream
-// is one or two pieces of memory.
+// Bounds of a feed's memory. A quiet feed has no chunk at all, a busy one few large ones, so that what comes next for a stream
+// is one piece of memory.
 const (
 	smallestChunk = 512
 	largestChunk  = 32 << 10
 	overhead      = 96 // bytes of a frame beyond its event's data, more or less
+	frameBytes    = 72 // size of a frame's entry in the index
+	fewestFrames  = 8  // are kept, however large they are: a reader must have the time to take one
 )
 
-// Bounds of all feeds of a broker together. Beyond it feeds keep no more than scarceBytes each: whoever asks for very many
-// different sets of channels and types must not fill the memory. Streams are closed sooner then, and resume.
+// Bounds of all feeds of a broker together. Beyond plentyBytes, each keeps no more than scarceBytes: whoever follows very many
+// channels must not fill the memory. Streams are ended sooner then, and resume.
 const (
 	plentyBytes = 256 << 20
 	scarceBytes = 64 << 10
 )
 
-// keepFor is how long a feed keeps frames: a stream that has not taken a frame by then is too slow.
+// keepFor is how long a feed keeps frames. A stream that has not taken a frame by then is too slow.
 const keepFor = 30 * time.Second
 
-// skippedAtMost is how many events a filter may pass over before the streams are told their new position, so that
-// they resume from near where they are.
-const skippedAtMost = 32
+// frameKind says what a frame is.
+type frameKind uint8
 
-// chunk is a piece of a feed's log. Its bytes are appended to, never changed.
-type chunk struct {
-	start int64 // cursor of its first byte
-	bytes []byte
-	last  time.Time // of its newest frame
+const (
+	eventFrame    frameKind = iota
+	finalFrame              // an event that ended its channel
+	gapFrame                // a gap notice; no filter drops it
+	positionFrame           // a place; a stream with an id of its own makes the frame anew; no filter drops it
+)
+
+// frame is one frame of a feed. Frames are never changed.
+type frame struct {
+	bytes   []byte         // a part of a chunk
+	typ     string         // of an event
+	at      store.Position // where a client is in the channel that has got the frame
+	arrival uint64         // grows from frame to frame over all channels of a replica
+	start   uint32         // of bytes in the chunk
+	idBytes uint16         // length of the id at the beginning of bytes
+	kind    frameKind
 }
 
-// Feed is a log of encoded frames for one set of channels and one filter. All streams that ask for the same share it,
-// each with a cursor into it.
+// chunk is a piece of memory with frames, one after the other. Bytes are appended to it and never changed.
+type chunk struct {
+	first uint64 // number of its first frame
+	bytes []byte
+	last  time.Time // when its newest frame was appended
+	final bool      // its newest frame is a finalFrame; nothing is appended to it any more
+}
+
+// Feed is the log of the ready frames of one channel in one representation. Each event is encoded once, however many streams
+// follow the channel together with whatever other channels. A stream has a cursor into each of its feeds: the number of the
+// frame that it has not got.
 //
 // A Feed is safe for concurrent use. It keeps the newest limit bytes (fewer, if all feeds together are very large), for
-// at most keepFor; older ones are gone, and a stream still behind them gets ErrTooSlow.
+// at most keepFor; older ones are gone, and a stream that has not got them is too slow.
 type Feed struct {
-	channels []*channel
-	names    []string // of channels, sorted
-	types    []string // sorted; empty: all
-	encoder  Encoder
-	limit    int
-	held     *atomic.Int64 // bytes of all feeds together; nil: of none but this
+	channel *channel // nil: the feed's owner fills it by Write
+	encoder Encoder
+	limit   int
+	shared  *shared // with all feeds of a broker; nil: a feed by itself
+
+	head atomic.Uint64 // number of the next frame; it changes under mu
 
 	mu      sync.Mutex
-	at      []store.Position // delivered, by channel; guarded by mu
-	chunks  []chunk          // guarded by mu
-	size    int              // bytes in chunks' backing memory; guarded by mu
-	head    int64            // cursor behind the newest byte; guarded by mu
-	tail    int64            // cursor of the oldest byte kept; guarded by mu
-	ended   bool             // nothing comes any more; guarded by mu
-	skipped int              // events since the clients were last told their position; guarded by mu
-	changed chan struct{}    // closed at the next append; nil while nobody waits; guarded by mu
-	wakers  []*func()        // guarded by mu
-	id      []byte           // scratch; guarded by mu
+	frames  []frame       // the frames that are kept, oldest first; guarded by mu
+	chunks  []chunk       // their memory; guarded by mu
+	size    int           // bytes of the chunks' memory; guarded by mu
+	changed chan struct{} // closed at the next append; nil while nobody waits; guarded by mu
+	wakers  []*func()     // guarded by mu
+	id      []byte        // scratch; guarded by mu
 
-	// The broker's.
-	streams int           // guarded by the broker's mu
-	ready   chan struct{} // closed when the feed is connected to its channels; guarded by mu
-	gone    chan struct{} // closed when the last stream leaves before that; nil when connected; guarded by mu
+	streams int // guarded by the broker's mu
 }
 
-// NewFeed returns a feed without channels, for frames that its owner makes itself (see Write). It keeps limit bytes.
+// shared is what the feeds of a broker have in common.
+type shared struct {
+	held     atomic.Int64  // bytes that they take together
+	arrivals atomic.Uint64 // frames that they have got together
+}
+
+// NewFeed returns a feed without a channel, for frames that its owner makes itself (see Write). It keeps limit bytes.
 func NewFeed(limit int) *Feed { return &Feed{limit: limit} }
 
-// after returns frames behind cursor: all of them, or a good part. It returns nothing if there are none yet,
-// ErrTooSlow if some are gone, and ErrEnded if there will be none any more.
-//
-// The bytes are shared and must not be changed.
-func (f *Feed) after(cursor int64) ([]byte, error) {
+// from appends to dst the frames from number next on, and returns it. It returns ErrTooSlow if the first of them is gone.
+func (f *Feed) from(dst []frame, next uint64) ([]frame, error) {
+	if f.head.Load() == next {
+		return dst, nil
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	switch {
-	case cursor < f.tail:
-		return nil, ErrTooSlow
-	case cursor == f.head && f.ended:
-		return nil, ErrEnded
-	case cursor == f.head:
-		return nil, nil
+	i := len(f.frames) - int(f.head.Load()-next)
+	if i < 0 {
+		return dst, ErrTooSlow
 	}
-	i, found := slices.BinarySearchFunc(f.chunks, cursor, func(c chunk, cursor int64) int {
-		return int(min(max(c.start-cursor, -1), 1))
+	return append(dst, f.frames[i:]...), nil
+}
+
+// piece returns frames from number next on that lie in one piece of memory, and the number of the frame after them. final
+// tells that the last of them is a finalFrame; then nothing else follows it in the piece. There are none if next is the
+// head. It returns ErrTooSlow if the first of them is gone.
+func (f *Feed) piece(next uint64) (bytes []byte, after uint64, final bool, err error) {
+	if f.head.Load() == next {
+		return nil, next, false, nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	head := f.head.Load()
+	i := len(f.frames) - int(head-next)
+	if i < 0 {
+		return nil, next, false, ErrTooSlow
+	}
+	k, found := slices.BinarySearchFunc(f.chunks, next, func(c chunk, next uint64) int {
+		return int(min(max(int64(c.first-next), -1), 1))
 	})
 	if !found {
-		i--
+		k--
 	}
-	c := f.chunks[i]
-	return c.bytes[cursor-c.start : len(c.bytes) : len(c.bytes)], nil
+	c := f.chunks[k]
+	after = head
+	if k+1 < len(f.chunks) {
+		after = f.chunks[k+1].first
+	}
+	return c.bytes[f.frames[i].start:len(c.bytes):len(c.bytes)], after, c.final, nil
 }
 
-// Answer remembers what a feed has answered. Most streams of a feed stand at the same place: a writer that gives one Answer
-// to all of them asks the feed once. It serves the streams of one feed, in one round of writing; what the feed gets during
-// the round is noticed in the next one, since the feed wakes its writers again. The zero value remembers nothing.
-//
-// An Answer is for one goroutine at a time.
-type Answer struct {
-	frames   []byte // due at cursor, if there are some
-	cursor   int64
-	upToDate bool // nothing is due at end
-	end      int64
-}
-
-// after is Feed.after, or its remembered answer.
-func (a *Answer) after(f *Feed, cursor int64) ([]byte, error) {
-	switch {
-	case len(a.frames) > 0 && a.cursor == cursor:
-		return a.frames, nil
-	case a.upToDate && a.end == cursor:
-		return nil, nil
-	}
-	frames, err := f.after(cursor)
-	switch {
-	case len(frames) > 0:
-		a.frames, a.cursor = frames, cursor
-	case err == nil:
-		a.upToDate, a.end = true, cursor
-	}
-	return frames, err
-}
-
-// Changed returns a channel that is closed when the feed gets a frame, or ends, after the call. Whoever waits for something
-// new takes the channel first and asks what is due then, so that nothing comes between the two unnoticed.
+// Changed returns a channel that is closed when the feed gets a frame after the call. Whoever waits for something new takes
+// the channel first and asks what comes next then, so that nothing comes between the two unnoticed.
 func (f *Feed) Changed() <-chan struct{} {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -170,83 +175,62 @@ func (f *Feed) Notify(wake func()) (stop func()) {
 	}
 }
 
-// place returns the cursor behind the newest frame.
-func (f *Feed) place() int64 {
+// Write appends a frame that is encoded already.
+func (f *Feed) Write(encoded []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.head
+	c := f.room(len(encoded))
+	c.bytes = append(c.bytes, encoded...)
+	f.commit(c, frame{kind: eventFrame}, len(encoded))
 }
 
-// Write appends frames that are encoded already.
-func (f *Feed) Write(frames []byte) {
+// event appends the next event of the channel.
+func (f *Feed) event(e store.Event) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	c := f.room(len(frames))
-	c.bytes = append(c.bytes, frames...)
-	f.grown(c)
+	g := frame{typ: e.Type, at: e.Position}
+	f.id = e.Position.Append(f.id[:0])
+	if e.Final {
+		g.kind = finalFrame
+		f.id = append(f.id, store.EndMark...)
+	}
+	f.encode(g, len(e.Data)+len(e.Type)+len(e.Channel), func(dst []byte) []byte { return f.encoder.Event(dst, e) })
 }
 
-// append adds the next event of the i-th channel.
-func (f *Feed) append(i int, e store.Event) {
+// rewind tells the clients that the channel stands at an earlier place.
+func (f *Feed) rewind(at store.Position) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.at[i] = e.Position
-	end := e.Final && len(f.names) == 1
-	shown := wanted(f.types, e.Type)
-	if !shown {
-		f.skipped++
-	}
-	if !shown && !end && f.skipped < skippedAtMost {
-		return
-	}
-	f.skipped = 0
-	f.ended = f.ended || end
-	f.id = store.AppendEventID(f.id[:0], f.names, f.at)
-	c := f.room(len(e.Data) + len(f.id) + len(e.Type) + len(e.Channel) + overhead)
-	switch {
-	case shown:
-		c.bytes = f.encoder.Event(c.bytes, f.id, e)
-	case end: // the client must not come back for more
-		c.bytes = f.encoder.Position(c.bytes, append(f.id, store.EndMark...))
-	default:
-		c.bytes = f.encoder.Position(c.bytes, f.id)
-	}
-	f.grown(c)
-}
-
-// rewind tells the clients that the i-th channel stands at an earlier position.
-func (f *Feed) rewind(i int, at store.Position) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.at[i] = at
-	f.id = store.AppendEventID(f.id[:0], f.names, f.at)
-	c := f.room(len(f.id) + overhead)
+	f.id = at.Append(f.id[:0])
+	c := f.room(2*len(f.id) + overhead)
+	before := len(c.bytes)
 	c.bytes = f.encoder.Position(c.bytes, f.id)
-	f.grown(c)
+	f.commit(c, frame{kind: positionFrame, at: at}, len(c.bytes)-before)
 }
 
-// over reports whether nothing comes any more.
-func (f *Feed) over() bool {
+// gap tells the clients of a gap in the channel, whose next event comes right after from.
+func (f *Feed) gap(from store.Position, reason store.Reason) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.ended
+	f.id = from.Append(f.id[:0])
+	g := frame{kind: gapFrame, at: from}
+	f.encode(g, len(f.channel.name), func(dst []byte) []byte { return f.encoder.Gap(dst, f.channel.name, reason) })
 }
 
-// gap adds a gap notice for the i-th channel, whose next event comes right after from.
-func (f *Feed) gap(i int, from store.Position, reason store.Reason) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.at[i] = from
-	f.id = store.AppendEventID(f.id[:0], f.names, f.at)
-	c := f.room(len(f.id) + len(f.names[i]) + overhead)
-	c.bytes = f.encoder.Gap(c.bytes, f.id, f.names[i], reason)
-	f.grown(c)
+// encode appends a frame that begins with f.id; size is about that of its text. f.mu is held.
+func (f *Feed) encode(g frame, size int, text func(dst []byte) []byte) {
+	c := f.room(len(f.id) + size + overhead)
+	before := len(c.bytes)
+	c.bytes = f.encoder.ID(c.bytes, f.id)
+	g.idBytes = uint16(len(c.bytes) - before)
+	c.bytes = text(c.bytes)
+	f.commit(c, g, len(c.bytes)-before)
 }
 
 // room returns the newest chunk if size bytes fit in, or a new one; f.mu is held.
 func (f *Feed) room(size int) *chunk {
 	if n := len(f.chunks); n > 0 {
-		if c := &f.chunks[n-1]; cap(c.bytes)-len(c.bytes) >= size {
+		if c := &f.chunks[n-1]; cap(c.bytes)-len(c.bytes) >= size && !c.final {
 			return c
 		}
 	}
@@ -257,48 +241,38 @@ func (f *Feed) room(size int) *chunk {
 	if size > largestChunk/4 {
 		want = size // a large frame has a chunk of its own: the rest of another one would be wasted, and count
 	}
-	f.chunks = append(f.chunks, chunk{start: f.head, bytes: make([]byte, 0, max(want, size))})
-	f.resize(cap(f.chunks[len(f.chunks)-1].bytes))
+	f.chunks = append(f.chunks, chunk{first: f.head.Load(), bytes: make([]byte, 0, max(want, size))})
+	f.resize(cap(f.chunks[len(f.chunks)-1].bytes), 0)
 	return &f.chunks[len(f.chunks)-1]
 }
 
-// resize notes that chunks have grown by n bytes; f.mu is held.
-func (f *Feed) resize(n int) {
-	f.size += n
-	if f.held != nil {
-		f.held.Add(int64(n))
+// resize notes that the feed's chunks take so many bytes more, and that it has so many frames more; f.mu is held.
+func (f *Feed) resize(bytes, frames int) {
+	f.size += bytes
+	if f.shared != nil {
+		f.shared.held.Add(int64(bytes + frames*frameBytes))
 	}
 }
 
-// grown notes that the newest chunk c has grown, and drops what is too old; f.mu is held.
-func (f *Feed) grown(c *chunk) {
-	f.head = c.start + int64(len(c.bytes))
-	c.last = time.Now()
-	limit := f.limit
-	if f.held != nil && f.held.Load() > plentyBytes {
-		limit = min(limit, scarceBytes)
+// commit adds the frame that the last n bytes of the newest chunk hold, drops what is too old, and wakes everybody who
+// waits; f.mu is held.
+func (f *Feed) commit(c *chunk, g frame, n int) {
+	g.start = uint32(len(c.bytes) - n)
+	g.bytes = c.bytes[g.start:len(c.bytes):len(c.bytes)]
+	c.last, c.final = time.Now(), g.kind == finalFrame
+	if f.shared != nil {
+		g.arrival = f.shared.arrivals.Add(1)
 	}
-	for f.size > limit && len(f.chunks) > 1 {
-		f.drop()
+	f.frames = append(f.frames, g)
+	f.resize(0, 1)
+	f.head.Add(1)
+	limit, fewest := f.limit, uint64(fewestFrames)
+	if f.shared != nil && f.shared.held.Load() > plentyBytes {
+		limit, fewest = min(limit, scarceBytes), 1
 	}
-	f.tell()
-}
-
-// drop removes the oldest chunk; f.mu is held.
-func (f *Feed) drop() {
-	f.resize(-cap(f.chunks[0].bytes))
-	f.chunks[0] = chunk{} // so that the memory goes before the array does
-	f.chunks = f.chunks[1:]
-	f.tail = f.head
-	if len(f.chunks) > 0 {
-		f.tail = f.chunks[0].start
-	} else {
-		f.chunks = nil
+	for f.size > limit && len(f.chunks) > 1 && f.head.Load()-f.chunks[1].first >= fewest {
+		f.dropOldest()
 	}
-}
-
-// tell wakes everybody who waits; f.mu is held.
-func (f *Feed) tell() {
 	if f.changed != nil {
 		close(f.changed)
 		f.changed = nil
@@ -308,14 +282,27 @@ func (f *Feed) tell() {
 	}
 }
 
-// sweep drops frames older than keepFor. It reports whether any are left.
-func (f *Feed) sweep(now time.Time) (more bool) {
+// dropOldest removes the oldest chunk and its frames; f.mu is held.
+func (f *Feed) dropOldest() {
+	n := len(f.frames)
+	if len(f.chunks) > 1 {
+		n -= int(f.head.Load() - f.chunks[1].first)
+	}
+	f.resize(-cap(f.chunks[0].bytes), -n)
+	f.chunks = slices.Delete(f.chunks, 0, 1) // frees the chunk: a slice of the rest would keep it
+	clear(f.frames[:n])                      // frees the memory that they refer to
+	if f.frames = f.frames[n:]; len(f.frames) == 0 {
+		f.frames, f.chunks = nil, nil
+	}
+}
+
+// sweep drops frames older than keepFor.
+func (f *Feed) sweep(now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for len(f.chunks) > 0 && now.Sub(f.chunks[0].last) > keepFor {
-		f.drop()
+		f.dropOldest()
 	}
-	return len(f.chunks) > 0
 }
 
 // discard drops everything: nobody reads the feed any more.
@@ -323,11 +310,48 @@ func (f *Feed) discard() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for len(f.chunks) > 0 {
-		f.drop()
+		f.dropOldest()
 	}
 }
 
-// wanted reports whether a filter lets events of a type through.
-func wanted(types []string, t string) bool {
-	return len(types) == 0 || slices.Contains(types, t)
+// Answer remembers what a feed has answered. Most streams that follow one channel stand at the same place: a writer that gives
+// one Answer to all streams of a feed asks the feed once. It serves one round of writing; what the feed gets during the round
+// is noticed in the next one, since the feed wakes its writers again. The zero value remembers nothing.
+//
+// An Answer is for one goroutine at a time.
+type Answer struct {
+	feed  *Feed
+	next  uint64 // of the question
+	bytes []byte // the answer: see Feed.piece
+	after uint64
+	final bool
+
+	upToDate *Feed // this feed has nothing from number head on
+	head     uint64
+
+	choice choice // memory for a stream that chooses among frames, or has ids of its own
+}
+
+// Forget makes the Answer ready for another round. The memory that it has is used again.
+func (a *Answer) Forget() {
+	*a = Answer{choice: a.choice}
+}
+
+// piece is Feed.piece, or its remembered answer.
+func (a *Answer) piece(f *Feed, next uint64) (bytes []byte, after uint64, final bool, err error) {
+	switch {
+	case a.feed == f && a.next == next:
+		return a.bytes, a.after, a.final, nil
+	case a.upToDate == f && a.head == next:
+		return nil, next, false, nil
+	}
+	bytes, after, final, err = f.piece(next)
+	switch {
+	case err != nil:
+	case len(bytes) > 0:
+		a.feed, a.next, a.bytes, a.after, a.final = f, next, bytes, after, final
+	default:
+		a.upToDate, a.head = f, next
+	}
+	return bytes, after, final, err
 }

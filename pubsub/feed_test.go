@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 
 	"sluice/pubsub"
 )
@@ -18,7 +17,7 @@ func readAll(t *testing.T, s *pubsub.Stream) string {
 	t.Helper()
 	var all strings.Builder
 	for {
-		due, err := s.Next(&pubsub.Answer{})
+		due, _, err := s.Next(&pubsub.Answer{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -64,7 +63,7 @@ func TestStreamsThatShareAnAnswerGetTheSameAsThoseThatDoNot(t *testing.T) {
 	f.Write([]byte("two"))
 	var shared pubsub.Answer
 	take := func(s *pubsub.Stream, a *pubsub.Answer) string {
-		due, err := s.Next(a)
+		due, _, err := s.Next(a)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -86,9 +85,9 @@ func TestStreamsThatShareAnAnswerGetTheSameAsThoseThatDoNot(t *testing.T) {
 		t.Errorf("a stream by itself gets %q, want two", got)
 	}
 	f.Write([]byte("three"))
-	var next pubsub.Answer
+	shared.Forget()
 	for _, s := range []*pubsub.Stream{early, late, alone} {
-		if got := take(s, &next); got != "three" {
+		if got := take(s, &shared); got != "three" {
 			t.Errorf("in the next round: got %q, want three", got)
 		}
 	}
@@ -103,12 +102,12 @@ func TestAStreamThatFellOffTheTailIsToldAndMemoryIsBounded(t *testing.T) {
 		begun = append(begun, pubsub.NewStream(f, nil))
 		f.Write(frame)
 	}
-	if _, err := begun[0].Next(&pubsub.Answer{}); !errors.Is(err, pubsub.ErrTooSlow) {
+	if _, _, err := begun[0].Next(&pubsub.Answer{}); !errors.Is(err, pubsub.ErrTooSlow) {
 		t.Errorf("at the beginning: got %v, want ErrTooSlow", err)
 	}
 	kept := 0
 	for _, s := range slices.Backward(begun) {
-		if _, err := s.Next(&pubsub.Answer{}); err != nil {
+		if _, _, err := s.Next(&pubsub.Answer{}); err != nil {
 			break
 		}
 		kept += len(frame)
@@ -116,19 +115,6 @@ func TestAStreamThatFellOffTheTailIsToldAndMemoryIsBounded(t *testing.T) {
 	if kept > limit || kept < limit/4 {
 		t.Errorf("keeps %d bytes, want about %d", kept, limit)
 	}
-}
-
-func TestWhoWaitsForAFeedHearsOfTheNextFrame(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := pubsub.NewFeed(1 << 20)
-		var wg sync.WaitGroup
-		for range 10 {
-			wg.Go(func() { <-f.Changed() })
-		}
-		synctest.Wait()
-		f.Write([]byte("x"))
-		wg.Wait()
-	})
 }
 
 func TestReadersAndAWriterDoNotDisturbEachOther(t *testing.T) {
@@ -140,18 +126,23 @@ func TestReadersAndAWriterDoNotDisturbEachOther(t *testing.T) {
 		fmt.Fprintf(&want, "frame %d\n", i)
 	}
 	for range 8 {
-		s := pubsub.NewStream(f, nil)
+		s, grown := pubsub.NewStream(f, nil), make(chan struct{}, 1)
+		f.Notify(func() {
+			select {
+			case grown <- struct{}{}:
+			default:
+			}
+		})
 		wg.Go(func() {
 			var got bytes.Buffer
 			for got.Len() < want.Len() {
-				changed := f.Changed()
-				due, err := s.Next(&pubsub.Answer{})
+				due, _, err := s.Next(&pubsub.Answer{})
 				if err != nil {
 					t.Error(err)
 					return
 				}
 				if len(due) == 0 {
-					<-changed
+					<-grown
 				}
 				got.Write(due)
 			}

@@ -2,21 +2,20 @@ package pubsub
 
 import (
 	"bytes"
-	"sync/atomic"
 	"testing"
 )
 
 func TestFeedsThatAreVeryLargeTogetherKeepLittleEach(t *testing.T) {
-	var held atomic.Int64
+	var all shared
 	frame := bytes.Repeat([]byte("x"), 1000)
 	fill := func() *Feed {
-		f := &Feed{limit: 1 << 20, held: &held}
+		f := &Feed{limit: 1 << 20, shared: &all}
 		for range 2000 {
 			f.Write(frame)
 		}
 		return f
 	}
-	kept := func(f *Feed) int64 { return f.head - f.tail }
+	kept := func(f *Feed) int64 { return sizeOf(f) }
 	var feeds []*Feed
 	feeds = append(feeds, fill())
 	if n := kept(feeds[0]); n < 900<<10 {
@@ -29,7 +28,7 @@ func TestFeedsThatAreVeryLargeTogetherKeepLittleEach(t *testing.T) {
 	if n := kept(feeds[many-1]); n < scarceBytes/2 || n > scarceBytes {
 		t.Errorf("the last feed keeps %d bytes", n)
 	}
-	if n := held.Load(); n > plentyBytes+many*scarceBytes {
+	if n := all.held.Load(); n > plentyBytes+many*scarceBytes {
 		t.Errorf("%d feeds keep %d bytes", many, n)
 	}
 	feeds[0].Write(frame) // a feed that was there before gives its share when it is written to
@@ -39,7 +38,7 @@ func TestFeedsThatAreVeryLargeTogetherKeepLittleEach(t *testing.T) {
 	for _, f := range feeds {
 		f.discard()
 	}
-	if n := held.Load(); n != 0 {
+	if n := all.held.Load(); n != 0 {
 		t.Errorf("no feed is left, and %d bytes are held", n)
 	}
 }
@@ -52,8 +51,16 @@ func TestAFeedOfLargeFramesKeepsAsMuchAsItsLimit(t *testing.T) {
 		for range 3 * limit / size {
 			f.Write(frame)
 		}
-		if kept := f.head - f.tail; kept < limit*3/4 || kept > limit {
+		if kept := sizeOf(f); kept < limit*3/4 || kept > limit {
 			t.Errorf("with frames of %d bytes it keeps %d of %d", size, kept, limit)
 		}
 	}
+}
+
+// sizeOf returns the bytes of the frames that a feed keeps.
+func sizeOf(f *Feed) (n int64) {
+	for _, g := range f.frames {
+		n += int64(len(g.bytes))
+	}
+	return n
 }

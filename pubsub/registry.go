@@ -2,12 +2,9 @@ package pubsub
 
 import (
 	"context"
-	"slices"
-	"strings"
 	"time"
 
 	"sluice/pubsub/listen"
-	"sluice/store"
 	"sluice/store/kind"
 )
 
@@ -48,106 +45,41 @@ func (b *Broker) newChannel(name string) *channel {
 	return c
 }
 
-// acquire returns the feed of these channels, types and encoder, and counts one more stream on it. names and types are
-// sorted.
-func (b *Broker) acquire(names, types []string, encoder Encoder) (*Feed, error) {
-	key := feedKey(names, types)
+// acquire returns the feeds of channels in the representation of an encoder, and counts one more stream on each.
+func (b *Broker) acquire(names []string, encoder Encoder) ([]*Feed, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed.Err() != nil {
 		return nil, errClosed
 	}
-	for _, f := range b.feeds[key] {
-		if f.encoder == encoder && !f.over() { // a finished task has ended its feed, and a new task may have the same id
-			f.streams++
-			return f, nil
-		}
-	}
 	if len(b.channels)+len(names) > channelsAtMost {
 		return nil, ErrTooMany
 	}
-	f := &Feed{
-		gone:  make(chan struct{}),
-		names: names, types: types, encoder: encoder, limit: b.cfg.FeedBytes, held: &b.held, streams: 1,
-		at: make([]store.Position, len(names)), ready: make(chan struct{}),
-	}
-	for _, name := range names {
+	feeds := make([]*Feed, len(names))
+	for i, name := range names {
 		c := b.channels[name]
 		if c == nil {
 			c = b.newChannel(name)
 		}
 		c.users++
-		f.channels = append(f.channels, c)
+		feeds[i] = c.feed(encoder, b.cfg.FeedBytes, &b.feeds)
+		feeds[i].streams++
 	}
-	b.feeds[key] = append(b.feeds[key], f)
-	b.attaching.Go(func() { b.attach(f) })
-	return f, nil
+	return feeds, nil
 }
 
-// attach connects a feed to its channels as soon as all of them are live. It gives up when the feed is released or the
-// broker is closed.
-func (b *Broker) attach(f *Feed) {
-	gone := f.gone
-	for {
-		for _, c := range f.channels {
-			if c.waitLive(b.closed, gone) != nil {
-				return
-			}
-		}
-		lock(f.channels)
-		if all(f.channels, func(c *channel) bool { return c.state == live }) {
-			break
-		}
-		unlock(f.channels)
-	}
-	defer unlock(f.channels)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	select {
-	case <-gone:
-	default:
-		f.gone = nil
-		for i, c := range f.channels {
-			c.feeds = append(c.feeds, feedRef{f, i})
-			f.at[i] = c.history.Tip.Position
-			f.ended = len(f.channels) == 1 && c.history.Tip.Final
-		}
-	}
-	close(f.ready)
-	f.ready = closedChannel
-}
-
-// release counts one stream less on a feed, and removes the feed after its last one.
-func (b *Broker) release(f *Feed) {
-	b.mu.Lock()
-	f.streams--
-	last := f.streams == 0
-	if last {
-		key := feedKey(f.names, f.types)
-		b.feeds[key] = slices.DeleteFunc(b.feeds[key], func(g *Feed) bool { return g == f })
-		if len(b.feeds[key]) == 0 {
-			delete(b.feeds, key)
-		}
-	}
-	b.mu.Unlock()
-	if !last {
-		return
-	}
-	f.mu.Lock()
-	if f.gone != nil { // attach has not connected the feed yet, and must not connect it any more
-		close(f.gone)
-	}
-	f.mu.Unlock()
-	for _, c := range f.channels {
-		c.detach(f)
-	}
-	f.discard()
+// release counts one stream less on the feeds of cursors, and removes those that no stream follows any more.
+func (b *Broker) release(cursors []cursor) {
 	now := time.Now()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, c := range f.channels {
+	for _, cur := range cursors {
+		c := cur.feed.channel
 		c.users--
 		c.idleSince = now
+		if cur.feed.streams--; cur.feed.streams == 0 {
+			c.remove(cur.feed)
+		}
 	}
 }
 
@@ -186,17 +118,14 @@ func (b *Broker) removeUnused(now time.Time) {
 		}
 	}
 	var feeds []*Feed
-	for _, list := range b.feeds {
-		feeds = append(feeds, list...)
+	for _, c := range b.channels {
+		c.mu.Lock()
+		feeds = append(feeds, c.feeds...)
+		c.mu.Unlock()
 	}
 	b.mu.Unlock()
 	b.intake.Forget(unused)
 	for _, f := range feeds {
 		f.sweep(now)
 	}
-}
-
-// feedKey is the same for feeds of the same channels and types. Their encoders may differ.
-func feedKey(names, types []string) string {
-	return strings.Join(names, ",") + "?" + strings.Join(types, ",")
 }

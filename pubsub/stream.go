@@ -14,11 +14,13 @@ import (
 var (
 	// ErrEnded means that a stream is over for good: its one channel has ended, and the client has all of it.
 	ErrEnded = errors.New("stream has ended")
-	// ErrTooSlow means that a stream has fallen off its feed's tail: the client took too little for too long. The stream is
+	// ErrTooSlow means that a stream has fallen off the tail of a feed: the client took too little for too long. The stream is
 	// closed; the client resumes by its last event id.
 	ErrTooSlow = errors.New("stream is too slow")
 	// ErrBehind means that what comes next is not made yet: Advance makes it.
-	ErrBehind = errors.New("stream is behind its feed")
+	ErrBehind = errors.New("stream is behind its feeds")
+	// ErrTooMany is returned for a stream of channels that would be more than this replica can follow.
+	ErrTooMany = errors.New("too many channels")
 )
 
 // Request says what a stream carries and from where it starts.
@@ -33,155 +35,220 @@ type Request struct {
 	Replay int
 }
 
-// Stream is the place of one client in a feed, and the bytes on the way there. It answers one question, whatever state it
-// is in: what comes next? A writer moves these bytes to a connection.
+// Stream is the place of one client in the feeds of its channels, and the bytes on the way there. It answers one question,
+// whatever state it is in: what comes next? A writer moves these bytes to a connection.
 //
-//	what was made first ──► the next part of the past ──► live frames of the feed ──► the end
-//	      (Next)             (ErrBehind: Advance)               (Next)              (ErrEnded)
+//	what was made first ──► the next part of the past ──► live frames of the feeds ──► the end
+//	      (Next)             (ErrBehind: Advance)                (Next)               (ErrEnded)
 //
-// A Stream is for one goroutine at a time, but for Close, which may be called at any time.
+// A Stream is for one goroutine at a time. But Close, and the function that Advance returns, may be called meanwhile.
 type Stream struct {
-	feed   *Feed
-	cursor int64   // of the first frame of the feed that the client has not got
-	rest   []byte  // comes before the feed's frames
-	past   *past   // nil once rest leads to cursor
-	broker *Broker // nil for a feed that is not a broker's
+	broker  *Broker  // nil for a feed that is not a broker's
+	cursors []cursor // by channel, in the order of their names
+	filter  *filter  // nil: all types
+	ahead   *ahead   // nil: nothing comes before the feeds' frames
+	// unseen counts the events since the client was told its place that the filter did not pass.
+	unseen uint32
+	over   bool // the client's one channel has ended
 	closed atomic.Bool
 }
 
-// past is the state of a stream whose rest does not lead to its cursor, because too much is stored.
-type past struct {
-	starts []resumePoint // by channel: where rest leads to
+// cursor is a stream's place in a feed.
+type cursor struct {
+	feed *Feed
+	next uint64 // number of the frame that the client has not got
+	// at is where the client is in the channel. Of a stream of one channel without a filter it is where it went live: the
+	// frames' own ids tell the client more.
+	at store.Position
+}
+
+// filter chooses events by their type.
+type filter struct{ types []string }
+
+// passes reports whether events of a type are chosen. A nil filter chooses all.
+func (f *filter) passes(typ string) bool { return f == nil || slices.Contains(f.types, typ) }
+
+// ahead is what a stream gets before the frames of its feeds.
+type ahead struct {
+	bytes []byte
+	// past tells where bytes leads to, by channel, if that is not where the feeds begin. It is nil otherwise.
+	past []resumePoint
 }
 
 // NewStream returns a stream of a feed that its owner fills (see NewFeed). It begins with first, and goes on with the next
 // frame of the feed.
 func NewStream(f *Feed, first []byte) *Stream {
-	return &Stream{feed: f, cursor: f.place(), rest: first}
+	return &Stream{cursors: []cursor{{feed: f, next: f.head.Load()}}, ahead: &ahead{bytes: first}}
 }
 
-// Open returns a stream. It waits until the subscription is confirmed: everything that is published after Open has
+// Open returns a stream. It waits until the subscriptions are confirmed: everything that is published after Open has
 // returned reaches the stream. It returns ErrEnded if the client has seen the end of its one channel, ErrTooMany, or the
 // error of ctx or of Redis.
 func (b *Broker) Open(ctx context.Context, r Request) (*Stream, error) {
 	names := slices.Sorted(slices.Values(r.Channels))
-	types := slices.Compact(slices.Sorted(slices.Values(r.Types)))
-	f, err := b.acquire(names, types, r.Encoder)
+	feeds, err := b.acquire(names, r.Encoder)
 	if err != nil {
 		return nil, err
 	}
-	s := &Stream{feed: f, broker: b}
-	if err := s.open(ctx, r); err != nil {
+	s := &Stream{broker: b, cursors: make([]cursor, len(feeds))}
+	for i, f := range feeds {
+		s.cursors[i].feed = f
+	}
+	if len(r.Types) > 0 {
+		s.filter = &filter{slices.Clone(r.Types)}
+	}
+	if err := s.open(ctx, r, names); err != nil {
 		s.Close()
 		return nil, err
 	}
 	return s, nil
 }
 
-// Close ends the stream's interest in its feed. A second call does nothing.
+// Close ends the stream's interest in its feeds. A second call does nothing.
 func (s *Stream) Close() {
 	if s.broker != nil && s.closed.CompareAndSwap(false, true) {
-		s.broker.release(s.feed)
+		s.broker.release(s.cursors)
 	}
 }
 
-// Feed returns the feed that the stream follows: its wake-ups tell when something new may be due.
-func (s *Stream) Feed() *Feed { return s.feed }
+// Feeds returns the feeds that the stream follows: their wake-ups tell when there may be something new.
+func (s *Stream) Feeds() []*Feed {
+	feeds := make([]*Feed, len(s.cursors))
+	for i, c := range s.cursors {
+		feeds[i] = c.feed
+	}
+	return feeds
+}
 
 // Next returns what is to be written to the client next: whole frames, or nothing if the client has everything so far. The
-// stream is behind them then: the caller writes all of it, or ends the stream. The bytes must not be changed. It returns
-// ErrBehind if Advance has to be called first, and ErrTooSlow or ErrEnded if the stream is over.
+// stream is behind them then: the caller writes all of it, or ends the stream. It returns ErrBehind if Advance has to be
+// called first, and ErrTooSlow or ErrEnded if the stream is over.
 //
-// shared spares questions to the feed: see Answer.
-func (s *Stream) Next(shared *Answer) ([]byte, error) {
+// The bytes must not be changed. If same is true, they stay as they are, and other streams at the same place get the very
+// same bytes; otherwise they are valid until a is used again.
+func (s *Stream) Next(a *Answer) (b []byte, same bool, err error) {
 	switch {
-	case len(s.rest) > 0:
-		rest := s.rest
-		s.rest = nil
-		return rest, nil
-	case s.past != nil:
-		return nil, ErrBehind
+	case s.ahead != nil && len(s.ahead.bytes) > 0:
+		b = s.ahead.bytes
+		if s.ahead.bytes = nil; s.ahead.past == nil {
+			s.ahead = nil // the stream may be long
+		}
+		return b, false, nil
+	case s.ahead != nil && s.ahead.past != nil:
+		return nil, false, ErrBehind
+	case s.over:
+		return nil, false, ErrEnded
+	case len(s.cursors) == 1 && s.filter == nil:
+		c := &s.cursors[0]
+		var final bool
+		b, c.next, final, err = a.piece(c.feed, c.next)
+		s.over = final
+		return b, true, err
+	default:
+		b, err = s.choose(&a.choice)
+		return b, false, err
 	}
-	frames, err := shared.after(s.feed, s.cursor)
-	s.cursor += int64(len(frames))
-	return frames, err
 }
 
-// Advance makes the next part of what leads to the feed; then Next returns it. Events that were published meanwhile are in it, so
-// a client that is slower than its channel may never come to the feed. It may be called after Next has returned ErrBehind.
+// Idle returns what a writer sends to a client that has had nothing for a while: the place that the client does not know, or
+// nothing, if it knows its place.
+func (s *Stream) Idle() []byte {
+	if s.unseen == 0 || s.ahead != nil {
+		return nil
+	}
+	s.unseen = 0
+	return s.encoder().Position(nil, s.appendID(nil))
+}
+
+// Advance makes the next part of what leads to the feeds; then Next returns it. Events that were published meanwhile are in
+// it, so a client that is slower than its channels may never come to the feeds. It may be called after Next has returned
+// ErrBehind.
 //
 // Advance does not block. If something has to be read first, it changes nothing and returns a function that waits until
 // that was read; then Advance is to be called again. If that function returns an error, the stream must be closed.
 func (s *Stream) Advance() (wait func(context.Context) error) {
-	if len(s.rest) > 0 || s.past == nil {
+	if s.ahead == nil || len(s.ahead.bytes) > 0 || s.ahead.past == nil {
 		return nil // something comes before it
 	}
-	if _, short, missing := s.advance(); missing != needNothing {
-		return func(ctx context.Context) error { return s.broker.provide(ctx, short, missing) }
+	if _, c, missing := s.advance(); missing != needNothing {
+		return func(ctx context.Context) error { return s.broker.provide(ctx, c, missing) }
 	}
 	return nil
 }
 
+// encoder returns the encoder of the stream's feeds.
+func (s *Stream) encoder() Encoder { return s.cursors[0].feed.encoder }
+
 // open finds the stream's place, and makes what leads there.
-func (s *Stream) open(ctx context.Context, r Request) error {
-	f := s.feed
-	f.mu.Lock()
-	ready := f.ready
-	f.mu.Unlock()
-	select {
-	case <-ready:
-	case <-ctx.Done():
-		return fmt.Errorf("channels are not subscribed yet: %w", ctx.Err())
-	case <-s.broker.closed.Done():
-		return errClosed
-	}
-	id := store.ParseEventID(r.LastEventID, f.names)
-	s.past = &past{starts: f.starts(r, id)}
+func (s *Stream) open(ctx context.Context, r Request, names []string) error {
+	id := store.ParseEventID(r.LastEventID, names)
+	s.ahead = &ahead{past: s.resumePoints(r, id)}
 	for {
-		parts, short, missing := s.advance()
+		parts, c, missing := s.advance()
 		if missing == needNothing {
-			if f.finished(parts, r, id) {
+			if finished(parts, r, id) {
 				return ErrEnded
 			}
 			return nil
 		}
-		if err := s.broker.provide(ctx, short, missing); err != nil {
+		if err := s.broker.provide(ctx, c, missing); err != nil {
 			return err
 		}
 	}
 }
 
-// advance makes rest of what comes after past.starts, and moves these to where it leads. It returns what there was, or
-// the channel that something is missing of.
-func (s *Stream) advance() (parts []part, short *channel, missing need) {
-	f, starts := s.feed, s.past.starts
-	lock(f.channels)
-	parts, short, missing = f.replay(starts)
-	if missing == needNothing {
-		s.cursor = f.place()
+// advance makes a part of what comes after past, and moves past to where it leads. It returns what there was, or the channel
+// whose data is missing.
+func (s *Stream) advance() (parts []part, c *channel, missing need) {
+	parts = make([]part, len(s.cursors))
+	for i, point := range s.ahead.past {
+		cur := &s.cursors[i]
+		if parts[i], missing = cur.feed.channel.replayInto(cur, point); missing != needNothing {
+			return nil, cur.feed.channel, missing
+		}
 	}
-	unlock(f.channels)
-	if missing != needNothing {
-		return nil, short, missing
-	}
-	var at []store.Position
-	var more bool
-	s.rest, at, more = f.encodeReplay(parts, s.broker.stats.gaps.Add)
+	encoded, at, more := s.encodeReplay(parts)
+	s.ahead.bytes = encoded
 	if !more {
-		s.past = nil // the stream may be long
+		s.ahead.past = nil
+		s.over = len(parts) == 1 && parts[0].tip.Final
 		return parts, nil, needNothing
 	}
 	for i, p := range parts {
-		starts[i] = resumePoint{resume: true, at: at[i], known: true, epoch: p.epoch}
+		s.ahead.past[i] = resumePoint{resume: true, at: at[i], known: true, epoch: p.epoch}
 	}
 	return parts, nil, needNothing
+}
+
+// appendID appends the event id that says where the client is.
+func (s *Stream) appendID(dst []byte) []byte {
+	if len(s.cursors) == 1 {
+		return s.cursors[0].at.Append(dst)
+	}
+	names, at := make([]string, len(s.cursors)), make([]store.Position, len(s.cursors))
+	for i, c := range s.cursors {
+		names[i], at[i] = c.feed.channel.name, c.at
+	}
+	return store.AppendEventID(dst, names, at)
+}
+
+// resumePoints returns where the client is, by channel.
+func (s *Stream) resumePoints(r Request, id store.EventID) []resumePoint {
+	points := make([]resumePoint, len(s.cursors))
+	for i, c := range s.cursors {
+		epoch, _ := c.feed.channel.staleEpoch()
+		points[i] = resumePoint{
+			resume: r.LastEventID != "", at: id.Positions[i], known: id.Known[i], replay: r.Replay, epoch: epoch,
+		}
+	}
+	return points
 }
 
 // provide gets what is missing of a channel.
 func (b *Broker) provide(ctx context.Context, c *channel, missing need) error {
 	switch missing {
 	case needLive:
-		if err := c.waitLive(ctx, nil); err != nil {
+		if err := c.waitLive(ctx, b.closed.Done()); err != nil {
 			return fmt.Errorf("channel %q is being read: %w", c.name, err)
 		}
 	case needOlder:
@@ -196,8 +263,8 @@ func (b *Broker) provide(ctx context.Context, c *channel, missing need) error {
 	return nil
 }
 
-// verify has a channel synchronised with Redis. Made-up ids must not keep it busy: it does so only so often, and
-// otherwise waits a little, as somebody else's question may answer ours.
+// verify has a channel compared with Redis because of a client's position. Made-up ids must not keep Redis busy: at most one
+// check per channel and verifyEvery is made. Other callers wait that long: the check under way may answer them too.
 func (b *Broker) verify(ctx context.Context, c *channel) error {
 	c.mu.Lock()
 	soon := time.Until(c.verifiedAt.Add(verifyEvery))
@@ -212,12 +279,7 @@ func (b *Broker) verify(ctx context.Context, c *channel) error {
 	if soon <= 0 {
 		return nil
 	}
-	return sleep(ctx, soon)
-}
-
-// sleep waits for d, or less if ctx ends.
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
+	timer := time.NewTimer(soon)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -225,22 +287,4 @@ func sleep(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// lock takes the locks of channels, which are in the order of their names.
-func lock(channels []*channel) {
-	for _, c := range channels {
-		c.mu.Lock()
-	}
-}
-
-func unlock(channels []*channel) {
-	for _, c := range channels {
-		c.mu.Unlock()
-	}
-}
-
-// all reports whether ok is true for every channel.
-func all(channels []*channel, ok func(*channel) bool) bool {
-	return !slices.ContainsFunc(channels, func(c *channel) bool { return !ok(c) })
 }

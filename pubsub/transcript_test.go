@@ -116,20 +116,28 @@ func number(text string) int {
 }
 
 // told is an encoder that writes down what a connected client is told.
-type told struct{ strings.Builder }
+type told struct {
+	strings.Builder
+	id string // of the frame that is being encoded
+}
 
 func (c *told) note(format string, args ...any) { fmt.Fprintf(c, format+"\n", args...) }
 
-func (c *told) Event(dst, id []byte, e store.Event) []byte {
+func (c *told) ID(dst, id []byte) []byte {
+	c.id = nameOfID(id)
+	return append(dst, 'i')
+}
+
+func (c *told) Event(dst []byte, e store.Event) []byte {
 	c.note("event %s", nameOf(e.Position))
-	if at := nameOfID(id); at != nameOf(e.Position) {
-		c.note("with the id of %s", at)
+	if c.id != nameOf(e.Position) {
+		c.note("with the id of %s", c.id)
 	}
 	return append(dst, 'e')
 }
 
-func (c *told) Gap(dst, id []byte, _ string, reason store.Reason) []byte {
-	c.note("gap %s, client at %s", reason, nameOfID(id))
+func (c *told) Gap(dst []byte, _ string, reason store.Reason) []byte {
+	c.note("gap %s, client at %s", reason, c.id)
 	return append(dst, 'g')
 }
 
@@ -159,11 +167,7 @@ type channelScript struct {
 
 func newChannelScript(rule kind.Rule) *channelScript {
 	s := &channelScript{fakeRedis: newFakeRedis(), channel: newChannel("orders", rule), client: &told{}}
-	f := &Feed{
-		channels: []*channel{s.channel}, names: []string{"orders"}, encoder: s.client, limit: 1 << 30,
-		at: make([]store.Position, 1),
-	}
-	s.channel.feeds = []feedRef{{f, 0}}
+	s.channel.feed(s.client, 1<<30, &shared{})
 	return s
 }
 

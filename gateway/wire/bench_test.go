@@ -18,7 +18,7 @@ func BenchmarkEncodeFrame(b *testing.B) {
 				id, frame := []byte(e.ID()), make([]byte, 0, 4096)
 				b.ReportAllocs()
 				for b.Loop() {
-					frame = encoder.Event(frame[:0], id, e)
+					frame = event(encoder, frame[:0], id, e)
 				}
 				b.SetBytes(int64(len(frame)))
 			})

@@ -20,55 +20,51 @@ const (
 	positionEvent = "position"
 )
 
+// encoder is what the encoders have in common.
+type encoder struct{}
+
+// ID encodes the id of an event as a line. It is the first line of the event's block.
+func (encoder) ID(dst, id []byte) []byte {
+	return append(append(append(dst, "id: "...), id...), '\n')
+}
+
+// Gap encodes a gap notice.
+func (encoder) Gap(dst []byte, channel string, reason store.Reason) []byte {
+	dst = append(append(dst, "event: "+gapEvent+"\ndata: {\"channel\":\""...), channel...)
+	return append(append(append(dst, `","reason":"`...), reason...), "\"}\n\n"...)
+}
+
+// Position encodes a named event that carries nothing but its id, also as data: {"id"}. A page's onmessage does not hear it
+// (WHATWG HTML 9.2.6, "dispatch the event"), and EventSource resumes from it.
+func (e encoder) Position(dst, id []byte) []byte {
+	dst = append(append(e.ID(dst, id), "event: "+positionEvent+"\ndata: {\"id\":\""...), id...)
+	return append(dst, "\"}\n\n"...)
+}
+
 // Plain encodes the events of a stream that follows one channel: the data of the frame is the data of the event. It
 // implements pubsub.Encoder. The zero value is ready for use.
-type Plain struct{}
+type Plain struct{ encoder }
 
 // Event encodes an event. The events of a channel with a shape of its own have no event field, so that a browser hands
-// them to onmessage; those of a general channel have their type as the event field. The id of a channel's final event
-// ends with store.EndMark.
-func (Plain) Event(dst, id []byte, e store.Event) []byte {
-	dst = append(append(dst, "id: "...), id...)
-	if e.Final {
-		dst = append(dst, store.EndMark...)
-	}
-	dst = append(dst, '\n')
+// them to onmessage; those of a general channel have their type as the event field.
+func (Plain) Event(dst []byte, e store.Event) []byte {
 	if e.Type != "" && kind.Of(e.Channel).EventByType {
 		dst = append(append(append(dst, "event: "...), e.Type...), '\n')
 	}
 	return append(appendData(dst, e.Data), '\n')
 }
 
-// Gap encodes a gap notice.
-func (Plain) Gap(dst, id []byte, channel string, reason store.Reason) []byte {
-	return appendGap(dst, id, channel, reason)
-}
-
-// Position encodes a named event that carries nothing but its id, also as data: {"id"}. A page's onmessage does not hear it
-// (WHATWG HTML 9.2.6, "dispatch the event"), and EventSource resumes from it.
-func (Plain) Position(dst, id []byte) []byte { return appendPosition(dst, id) }
-
 // Envelope encodes the events of a stream that follows several channels: the data of the frame is the event inside a JSON
 // object that names its channel. It implements pubsub.Encoder. The zero value is ready for use.
-type Envelope struct{}
+type Envelope struct{ encoder }
 
 // Event encodes an event as {"channel","id","type","time","data"}.
-func (Envelope) Event(dst, id []byte, e store.Event) []byte {
-	dst = append(append(dst, "id: "...), id...)
-	dst = append(dst, '\n')
+func (Envelope) Event(dst []byte, e store.Event) []byte {
 	if oneLine(e.Data) {
 		return append(AppendEnvelope(append(dst, "data: "...), e), "\n\n"...)
 	}
 	return append(appendData(dst, AppendEnvelope(nil, e)), '\n')
 }
-
-// Gap encodes a gap notice.
-func (Envelope) Gap(dst, id []byte, channel string, reason store.Reason) []byte {
-	return appendGap(dst, id, channel, reason)
-}
-
-// Position encodes the same as that of [Plain].
-func (Envelope) Position(dst, id []byte) []byte { return appendPosition(dst, id) }
 
 // AppendEnvelope appends an event as JSON: {"channel","id","type","time","data"}. The names of channels and types have no
 // character that JSON would escape.
@@ -78,20 +74,6 @@ func AppendEnvelope(dst []byte, e store.Event) []byte {
 	dst = append(append(dst, `","type":"`...), e.Type...)
 	dst = strconv.AppendInt(append(dst, `","time":`...), e.Time, 10)
 	return append(append(append(dst, `,"data":`...), e.Data...), '}')
-}
-
-func appendGap(dst, id []byte, channel string, reason store.Reason) []byte {
-	if id != nil {
-		dst = append(append(append(dst, "id: "...), id...), '\n')
-	}
-	dst = append(append(dst, "event: "+gapEvent+"\ndata: {\"channel\":\""...), channel...)
-	return append(append(append(dst, `","reason":"`...), reason...), "\"}\n\n"...)
-}
-
-func appendPosition(dst, id []byte) []byte {
-	dst = append(append(dst, "id: "...), id...)
-	dst = append(append(dst, "\nevent: "+positionEvent+"\ndata: {\"id\":\""...), id...)
-	return append(dst, "\"}\n\n"...)
 }
 
 // appendData appends the data field, a line for each line of data.

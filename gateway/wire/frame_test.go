@@ -29,49 +29,52 @@ func someEvent(channel, typ, data string) store.Event {
 	return store.Event{Channel: channel, Position: p, Time: 1234, Type: typ, Data: []byte(data)}
 }
 
+// event encodes a whole frame, as package pubsub does.
+func event(encoder pubsub.Encoder, dst, id []byte, e store.Event) []byte {
+	return encoder.Event(encoder.ID(dst, id), e)
+}
+
+// gap encodes a whole gap notice, as package pubsub does.
+func gap(encoder pubsub.Encoder, dst, id []byte, channel string, reason store.Reason) []byte {
+	return encoder.Gap(encoder.ID(dst, id), channel, reason)
+}
+
 func TestFramesAreExactlyTheseBytes(t *testing.T) {
-	final := someEvent("progress:t1", "completed", `{"progress":100}`)
-	final.Final = true
 	id := []byte("7-000000000g")
 	for _, test := range []struct{ name, got, want string }{
 		{
 			"an event of a channel with a shape goes to onmessage",
-			string(Plain{}.Event(nil, id, someEvent("notifications", "info", `{"a":1}`))),
+			string(event(Plain{}, nil, id, someEvent("notifications", "info", `{"a":1}`))),
 			"id: 7-000000000g\ndata: {\"a\":1}\n\n",
 		},
 		{
 			"an event of a general channel has its type",
-			string(Plain{}.Event(nil, id, someEvent("orders", "paid", `{"a":1}`))),
+			string(event(Plain{}, nil, id, someEvent("orders", "paid", `{"a":1}`))),
 			"id: 7-000000000g\nevent: paid\ndata: {\"a\":1}\n\n",
 		},
 		{
 			"an event of a general channel without a type goes to onmessage",
-			string(Plain{}.Event(nil, id, someEvent("orders", "", `"x"`))),
+			string(event(Plain{}, nil, id, someEvent("orders", "", `"x"`))),
 			"id: 7-000000000g\ndata: \"x\"\n\n",
 		},
 		{
-			"the id of a final event says so",
-			string(Plain{}.Event(nil, id, final)),
-			"id: 7-000000000g-end\ndata: {\"progress\":100}\n\n",
-		},
-		{
 			"an envelope says what the event is",
-			string(Envelope{}.Event(nil, []byte("mAAAA"), someEvent("orders", "paid", `{"a":1}`))),
+			string(event(Envelope{}, nil, []byte("mAAAA"), someEvent("orders", "paid", `{"a":1}`))),
 			"id: mAAAA\ndata: {\"channel\":\"orders\",\"id\":\"7-000000000g\",\"type\":\"paid\",\"time\":1234,\"data\":{\"a\":1}}\n\n",
 		},
 		{
 			"a gap notice",
-			string(Plain{}.Gap(nil, id, "orders", store.Trimmed)),
+			string(gap(Plain{}, nil, id, "orders", store.Trimmed)),
 			"id: 7-000000000g\nevent: gap\ndata: {\"channel\":\"orders\",\"reason\":\"trimmed\"}\n\n",
 		},
 		{
 			"a gap notice on a stream of several channels",
-			string(Envelope{}.Gap(nil, []byte("mAAAA"), "orders", store.Unknown)),
+			string(gap(Envelope{}, nil, []byte("mAAAA"), "orders", store.Unknown)),
 			"id: mAAAA\nevent: gap\ndata: {\"channel\":\"orders\",\"reason\":\"unknown\"}\n\n",
 		},
 		{
 			"a gap notice that says nothing of the client's place",
-			string(Envelope{}.Gap(nil, nil, "orders", store.Trimmed)),
+			string(Envelope{}.Gap(nil, "orders", store.Trimmed)),
 			"event: gap\ndata: {\"channel\":\"orders\",\"reason\":\"trimmed\"}\n\n",
 		},
 		{"a position", string(Plain{}.Position(nil, id)), "id: 7-000000000g\nevent: position\ndata: {\"id\":\"7-000000000g\"}\n\n"},
@@ -85,7 +88,7 @@ func TestFramesAreExactlyTheseBytes(t *testing.T) {
 		{"a heartbeat is an empty comment, and no block", Heartbeat, ":\n"},
 		{
 			"frames are appended",
-			string(Plain{}.Gap(Plain{}.Gap([]byte("x"), nil, "a", store.Reset), nil, "b", store.Reset)),
+			string(Plain{}.Gap(Plain{}.Gap([]byte("x"), "a", store.Reset), "b", store.Reset)),
 			"xevent: gap\ndata: {\"channel\":\"a\",\"reason\":\"reset\"}\n\nevent: gap\ndata: {\"channel\":\"b\",\"reason\":\"reset\"}\n\n",
 		},
 		{"several lines", string(appendData(nil, []byte("a\nb\r\nc\rd"))), "data: a\ndata: b\ndata: c\ndata: d\n"},
@@ -116,11 +119,8 @@ func FuzzNothingEscapesItsFrame(f *testing.F) {
 		e := someEvent(channel, typ, string(data))
 		e.Final = final
 		lines := strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(string(data))
-		middle := between(t, func(dst []byte) []byte { return Plain{}.Event(dst, []byte(e.ID()), e) })
+		middle := between(t, func(dst []byte) []byte { return event(Plain{}, dst, []byte(e.ID()), e) })
 		wantID, wantType := e.ID(), typ
-		if final {
-			wantID += store.EndMark
-		}
 		if !kind.Of(channel).EventByType {
 			wantType = ""
 		}
@@ -128,13 +128,13 @@ func FuzzNothingEscapesItsFrame(f *testing.F) {
 			t.Errorf("plain: got %+v, want data %q, id %q, type %q", middle, lines, wantID, wantType)
 		}
 
-		middle = between(t, func(dst []byte) []byte { return Envelope{}.Event(dst, []byte("mAAAA"), e) })
+		middle = between(t, func(dst []byte) []byte { return event(Envelope{}, dst, []byte("mAAAA"), e) })
 		head := `{"channel":"` + channel + `","id":"` + e.ID() + `","type":"` + typ + `","time":1234,"data":`
 		if want := head + lines + "}"; middle.Data != want || middle.LastEventID != "mAAAA" || middle.Type != "" {
 			t.Errorf("envelope: got %+v, want data %q", middle, want)
 		}
 
-		middle = between(t, func(dst []byte) []byte { return Plain{}.Gap(dst, []byte("mAAAA"), channel, store.Reset) })
+		middle = between(t, func(dst []byte) []byte { return gap(Plain{}, dst, []byte("mAAAA"), channel, store.Reset) })
 		if want := `{"channel":"` + channel + `","reason":"reset"}`; middle.Data != want || middle.Type != "gap" {
 			t.Errorf("gap: got %+v, want data %q", middle, want)
 		}

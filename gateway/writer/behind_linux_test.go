@@ -83,7 +83,7 @@ func TestStreamsThatEndWhileTheyCatchUpLeaveNothingBehind(t *testing.T) {
 						}
 						opened.Add(1)
 						calls := 0
-						l.add(fd, nil, true, Stream{Source: st, Feed: st.Feed(), Done: func(error) {
+						l.add(fd, nil, true, Stream{Source: st, Feeds: st.Feeds(), Done: func(error) {
 							if calls++; calls > 1 {
 								t.Error("a stream was done with twice")
 							}

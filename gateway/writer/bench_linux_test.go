@@ -28,7 +28,7 @@ func BenchmarkFlush(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				l.add(fd, nil, true, Stream{Source: pubsub.NewStream(feed, nil), Feed: feed, Done: func(error) {}})
+				l.add(fd, nil, true, Stream{Source: pubsub.NewStream(feed, nil), Feeds: []*pubsub.Feed{feed}, Done: func(error) {}})
 				clients = append(clients, client)
 			}
 			frame := fmt.Appendf(nil, "id: 42-Zk3d9aQx\ndata: %0200d\n\n", 7)

@@ -25,13 +25,18 @@ type framed struct {
 	chunk []byte
 }
 
-// bytes returns what goes onto the wire for data. It is valid until the next call.
-func (f *framed) bytes(k *socket, data []byte) []byte {
-	if !k.chunked {
+// bytes returns what goes onto the wire for data. same tells that equal data lies in the same memory. The bytes are valid until
+// the next call.
+func (f *framed) bytes(k *socket, data []byte, same bool) []byte {
+	switch {
+	case !k.chunked:
 		return data
+	case same && len(f.of) == len(data) && &f.of[0] == &data[0]:
+		return f.chunk
 	}
-	if len(f.of) != len(data) || &f.of[0] != &data[0] {
-		f.of, f.chunk = data, appendChunk(f.chunk[:0], data)
+	f.of, f.chunk = nil, appendChunk(f.chunk[:0], data)
+	if same {
+		f.of = data
 	}
 	return f.chunk
 }

@@ -64,12 +64,11 @@ func (l *loop) yield(r *round) bool {
 // flushGroup writes what a feed has got to all its sockets; l.mu is held, but not while others have a turn.
 func (l *loop) flushGroup(g *group, r *round) {
 	g.queued.Store(false) // before the feed is asked: what it gets from now on queues the group again
-	var shared pubsub.Answer
-	var chunk framed
+	l.answer.Forget()
 	// Iterate backwards: end moves the last socket, which was already flushed, into the hole. While others have a turn,
 	// sockets that are ended and sockets that are added do the same to the list; add flushes what it adds.
 	for i := len(g.socks) - 1; i >= 0; i-- {
-		l.flush(g.socks[i], r.now, &shared, &chunk)
+		l.flush(g.socks[i].sock, r.now)
 		if l.yield(r) {
 			i = min(i, len(g.socks))
 		}
@@ -77,15 +76,15 @@ func (l *loop) flushGroup(g *group, r *round) {
 }
 
 // flush writes what a socket has not got yet, unless the socket is full; l.mu is held. The socket may be ended by it.
-func (l *loop) flush(k *socket, now time.Time, shared *pubsub.Answer, chunk *framed) {
+func (l *loop) flush(k *socket, now time.Time) {
 	for !k.full {
-		if len(k.unsent) > 0 {
-			if !l.write(k, k.unsent, now) {
+		if k.unsent != nil {
+			if !l.write(k, *k.unsent, now) {
 				return
 			}
 			continue
 		}
-		next, err := k.source.Next(shared)
+		next, same, err := k.source.Next(&l.answer)
 		switch {
 		case errors.Is(err, pubsub.ErrBehind):
 			l.queueBehind(k)
@@ -99,7 +98,7 @@ func (l *loop) flush(k *socket, now time.Time, shared *pubsub.Answer, chunk *fra
 		case len(next) == 0:
 			return
 		}
-		if !l.write(k, chunk.bytes(k, next), now) {
+		if !l.write(k, l.chunk.bytes(k, next, same), now) {
 			return
 		}
 	}
@@ -110,17 +109,16 @@ func (l *loop) flush(k *socket, now time.Time, shared *pubsub.Answer, chunk *fra
 // ended. l.mu is held.
 func (l *loop) write(k *socket, b []byte, now time.Time) bool {
 	n, err := send(int(k.fd), b)
-	again := len(k.unsent) > 0
+	again := k.unsent != nil
 	if n > 0 || !again { // the kernel may call a socket writable that then takes nothing: that is no progress
 		k.wrote = now.Sub(l.began)
 	}
 	switch {
 	case errors.Is(err, syscall.EAGAIN):
-		if again {
-			k.unsent = b[n:]
-		} else {
-			k.unsent = bytes.Clone(b[n:]) // b is shared, or the next write's
+		if b = b[n:]; !again {
+			b = bytes.Clone(b) // b is shared, or the next write's
 		}
+		k.unsent = &b
 		l.becameFull(k)
 		return false
 	case err != nil:
@@ -139,9 +137,10 @@ func (l *loop) writeLine(k *socket, line []byte, now time.Time) {
 	l.write(k, line, now)
 }
 
-// flushOne is flush for a socket by itself; l.mu is held.
+// flushOne is flush for a socket by itself: in a round of its own; l.mu is held.
 func (l *loop) flushOne(k *socket, now time.Time) {
-	l.flush(k, now, &pubsub.Answer{}, &framed{})
+	l.answer.Forget()
+	l.flush(k, now)
 }
 
 // queueBehind has the next part of a stream made soon; l.mu is held.

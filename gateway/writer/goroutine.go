@@ -41,6 +41,15 @@ func Carry(ctx context.Context, to Conn, st Stream, cfg Config, drain Drain) err
 	ctx, cancel := context.WithCancel(ctx)
 	defer w.work.Wait()
 	defer cancel()
+	woken := make(chan struct{}, 1) // holds a token if a feed has grown
+	for _, f := range st.Feeds {
+		defer f.Notify(func() {
+			select {
+			case woken <- struct{}{}:
+			default:
+			}
+		})()
+	}
 	draining := drain.Begin.Done()
 	var end <-chan time.Time // set once the drain has begun
 	for {
@@ -52,7 +61,6 @@ func Carry(ctx context.Context, to Conn, st Stream, cfg Config, drain Drain) err
 			return w.leave()
 		default:
 		}
-		changed := st.Feed.Changed() // before the source is asked: what comes after the answer is not missed
 		again, err := w.write(ctx)
 		switch {
 		case err != nil:
@@ -61,13 +69,13 @@ func Carry(ctx context.Context, to Conn, st Stream, cfg Config, drain Drain) err
 			continue
 		}
 		select {
-		case <-changed:
+		case <-woken: // also if that was before the source was asked: then it has nothing, and is asked once more
 		case err := <-w.waiting:
 			if w.waiting = nil; err != nil {
 				return cmp.Or(w.ctx.Err(), err)
 			}
 		case <-w.silence.C:
-			if err := w.send([]byte(wire.Heartbeat)); err != nil {
+			if err := w.send(idle(st.Source)); err != nil {
 				return err
 			}
 		case <-draining: // handled above
@@ -86,8 +94,9 @@ type carrier struct {
 	stream  Stream
 	cfg     Config
 	silence *time.Timer // fires when a heartbeat is due
-	first   []byte      // is written in front of what comes first
-	waiting chan error  // gets the end of the wait for the next part; nil: nothing waits
+	answer  pubsub.Answer
+	first   []byte     // is written in front of what comes first
+	waiting chan error // gets the end of the wait for the next part; nil: nothing waits
 	work    sync.WaitGroup
 
 	deadline deadline
@@ -95,7 +104,8 @@ type carrier struct {
 
 // write writes what comes next, once. It reports whether more may come right away.
 func (w *carrier) write(ctx context.Context) (again bool, err error) {
-	next, err := w.stream.Source.Next(&pubsub.Answer{})
+	w.answer.Forget()
+	next, _, err := w.stream.Source.Next(&w.answer)
 	switch {
 	case errors.Is(err, pubsub.ErrBehind):
 		if w.waiting != nil {

@@ -50,6 +50,8 @@ type loop struct {
 	wheel  wheel                   // guarded by mu
 	ends   endings                 // guarded by mu
 	behind []place                 // sockets whose source must make its next part; guarded by mu
+	answer pubsub.Answer           // of the round that is under way; guarded by mu
+	chunk  framed                  // likewise
 	closed bool                    // guarded by mu
 	// A stream that arrives while the server drains gets its end right away; both are guarded by mu.
 	draining  bool
@@ -73,16 +75,27 @@ type place struct{ slot, generation int32 }
 // group is all sockets of a loop that follow one feed.
 type group struct {
 	feed   *pubsub.Feed
-	socks  []*socket
+	socks  []member
 	queued atomic.Bool // the group stands in loop.grown
 	stop   func()      // ends the feed's calls
+}
+
+// member is a socket in a group. A socket that follows several feeds is in several groups.
+type member struct {
+	sock *socket
+	nth  int32 // of the socket's memberships
+}
+
+// membership is where a socket is in a group.
+type membership struct {
+	group *group
+	index int32 // in group.socks
 }
 
 // socket is one stream.
 type socket struct {
 	fd       int32
 	slot     int32
-	index    int32 // in group.socks
 	spoke    int32 // of the wheel
 	spot     int32 // in the spoke; -1: the socket is not on the wheel
 	received int32 // bytes that the client has sent
@@ -90,9 +103,9 @@ type socket struct {
 	chunked  bool  // the response is a sequence of chunks
 	ending   bool  // the socket stands in loop.ends
 	behind   bool  // the socket stands in loop.behind, or await waits for its next part
-	group    *group
+	in       []membership
 	source   Source
-	unsent   []byte        // what the kernel did not take of the last write, while full
+	unsent   *[]byte       // what the kernel did not take of the last write, while full; else nil
 	wrote    time.Duration // after loop.began: when the client last took something or, while full, since when
 	silence  time.Duration // after which the socket gets a heartbeat: the setting, less a random part of it
 	done     func(error)
@@ -143,7 +156,10 @@ func (l *loop) add(fd int, head []byte, chunked bool, st Stream) {
 		l.slots = append(l.slots, slot{})
 	}
 	l.slots[k.slot].sock = k
-	l.join(k, st.Feed)
+	k.in = make([]membership, 0, len(st.Feeds))
+	for _, f := range st.Feeds {
+		l.join(k, f)
+	}
 	l.wheel.add(k, now.Add(k.silence))
 	err := unix.EpollCtl(l.epollFD, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{
 		Events: unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLOUT | unix.EPOLLET,
@@ -161,7 +177,8 @@ func (l *loop) add(fd int, head []byte, chunked bool, st Stream) {
 
 // begin writes the head of a stream's response, the reconnection time, and what comes first, all in one; l.mu is held.
 func (l *loop) begin(k *socket, head []byte, now time.Time) {
-	first, err := k.source.Next(&pubsub.Answer{})
+	l.answer.Forget()
+	first, _, err := k.source.Next(&l.answer)
 	retry := wire.AppendRetry(nil, l.cfg.Retry())
 	if k.chunked {
 		head = appendChunk(head, retry, first)
@@ -176,7 +193,7 @@ func (l *loop) begin(k *socket, head []byte, now time.Time) {
 // jitter returns d less up to a fifth of it.
 func jitter(d time.Duration) time.Duration { return d - rand.N(d/5+1) }
 
-// join puts a socket into the group of its feed; l.mu is held.
+// join puts a socket into the group of a feed; l.mu is held.
 func (l *loop) join(k *socket, feed *pubsub.Feed) {
 	g := l.groups[feed]
 	if g == nil {
@@ -184,8 +201,8 @@ func (l *loop) join(k *socket, feed *pubsub.Feed) {
 		g.stop = feed.Notify(func() { l.feedGrew(g) })
 		l.groups[feed] = g
 	}
-	k.group, k.index = g, int32(len(g.socks))
-	g.socks = append(g.socks, k)
+	k.in = append(k.in, membership{g, int32(len(g.socks))})
+	g.socks = append(g.socks, member{k, int32(len(k.in) - 1)})
 }
 
 // feedGrew has a group flushed. The feed calls it with its lock held.
@@ -259,7 +276,7 @@ func (l *loop) remind(k *socket, now time.Time) (again time.Time, stays bool) {
 		return at, true
 	}
 	p := l.placeOf(k)
-	l.writeLine(k, []byte(wire.Heartbeat), now)
+	l.writeLine(k, idle(k.source), now)
 	if l.at(p) == nil || k.spot >= 0 { // the socket is gone, or was put on the wheel as it became full
 		return time.Time{}, false
 	}
@@ -337,16 +354,24 @@ func (l *loop) end(k *socket, reason error) {
 	_ = unix.Close(int(k.fd))
 	l.wheel.remove(k)
 
-	g := k.group
+	for _, m := range k.in {
+		l.leave(m)
+	}
+	k.done(reason)
+}
+
+// leave takes a socket out of a group; l.mu is held.
+func (l *loop) leave(m membership) {
+	g := m.group
 	last := g.socks[len(g.socks)-1]
-	g.socks[k.index], last.index = last, k.index
-	g.socks[len(g.socks)-1] = nil
+	g.socks[m.index] = last
+	last.sock.in[last.nth].index = m.index
+	g.socks[len(g.socks)-1] = member{}
 	g.socks = g.socks[:len(g.socks)-1]
 	if len(g.socks) == 0 {
 		g.stop()
 		delete(l.groups, g.feed)
 	}
-	k.done(reason)
 }
 
 // poller takes in what epoll says of sockets.

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"sluice/gateway/wire"
 	"sluice/pubsub"
 )
 
@@ -36,14 +37,15 @@ const (
 // Source is what a stream has to say. *pubsub.Stream is one, and its methods say what each of these does. The writer calls
 // them from one goroutine at a time.
 type Source interface {
-	Next(shared *pubsub.Answer) ([]byte, error)
+	Next(a *pubsub.Answer) (b []byte, same bool, err error)
+	Idle() []byte
 	Advance() (wait func(context.Context) error)
 }
 
 // Stream is one stream in the hands of a writer.
 type Stream struct {
 	Source Source
-	Feed   *pubsub.Feed       // wakes the writer when the source may have something new
+	Feeds  []*pubsub.Feed     // wake the writer when the source may have something new; at least one
 	Done   func(reason error) // is called once, when the stream is over; it must not block
 }
 
@@ -55,6 +57,14 @@ var (
 	// ErrClientLeft ends a stream whose client has closed the connection.
 	ErrClientLeft = errors.New("client left")
 )
+
+// idle returns what a stream gets that has had nothing for a while.
+func idle(src Source) []byte {
+	if b := src.Idle(); len(b) > 0 {
+		return b
+	}
+	return []byte(wire.Heartbeat)
+}
 
 // await waits until the next part of a stream can be made. wait is what Source.Advance returned.
 func await(ctx context.Context, wait func(context.Context) error) error {

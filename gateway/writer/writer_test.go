@@ -77,7 +77,7 @@ func eachWriter(t *testing.T, test func(t *testing.T, carry func(cfg Config, src
 				leave()
 			})
 			wg.Go(func() {
-				ended <- Carry(ctx, plainConn{server}, Stream{Source: src, Feed: feed}, cfg,
+				ended <- Carry(ctx, plainConn{server}, Stream{Source: src, Feeds: []*pubsub.Feed{feed}}, cfg,
 					Drain{drain, drainTime})
 				server.Close()
 			})
@@ -102,7 +102,7 @@ func eachWriter(t *testing.T, test func(t *testing.T, carry func(cfg Config, src
 			t.Cleanup(loops.Close)
 			server, client := tcpPair(t)
 			ended := make(chan error, 1)
-			loops.Take(server, nil, false, Stream{Source: src, Feed: feed, Done: func(reason error) { ended <- reason }})
+			loops.Take(server, nil, false, Stream{Source: src, Feeds: []*pubsub.Feed{feed}, Done: func(reason error) { ended <- reason }})
 			return carriedStream{client, func() { loops.Drain(drainTime) }, ended}
 		})
 	})
@@ -236,6 +236,7 @@ func TestAStreamThatWasFullForAMomentGetsItsHeartbeatsInTime(t *testing.T) {
 type script struct {
 	mu    sync.Mutex
 	steps []step
+	idle  string
 }
 
 // step is what a source says next.
@@ -246,19 +247,21 @@ type step struct {
 	wait error         // what that wait returns
 }
 
-func (s *script) Next(*pubsub.Answer) ([]byte, error) {
+func (s *script) Next(*pubsub.Answer) (b []byte, same bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.steps) == 0 {
-		return nil, nil
+		return nil, false, nil
 	}
 	st := s.steps[0]
 	if st.err != nil {
-		return nil, st.err
+		return nil, false, st.err
 	}
 	s.steps = s.steps[1:]
-	return []byte(st.text), nil
+	return []byte(st.text), false, nil
 }
+
+func (s *script) Idle() []byte { return []byte(s.idle) }
 
 func (s *script) Advance() func(context.Context) error {
 	s.mu.Lock()
@@ -335,7 +338,7 @@ func TestASilentStreamGetsHeartbeatsAndABusyOneNone(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() {
-			ended <- Carry(ctx, &got, Stream{Source: pubsub.NewStream(feed, nil), Feed: feed}, testConfig(10*time.Second),
+			ended <- Carry(ctx, &got, Stream{Source: pubsub.NewStream(feed, nil), Feeds: []*pubsub.Feed{feed}}, testConfig(10*time.Second),
 				Drain{Begin: t.Context()})
 		}()
 		var want strings.Builder
@@ -388,7 +391,7 @@ func TestChunksEndCleanlyOnlyWhenTheStreamHasEndedForGood(t *testing.T) {
 			t.Cleanup(loops.Close)
 			server, client := tcpPair(t)
 			src := &script{steps: []step{{text: "one "}, {text: "two"}, c.last}}
-			loops.Take(server, []byte(head), true, Stream{Source: src, Feed: pubsub.NewFeed(1 << 10), Done: func(error) {}})
+			loops.Take(server, []byte(head), true, Stream{Source: src, Feeds: []*pubsub.Feed{pubsub.NewFeed(1 << 10)}, Done: func(error) {}})
 			if c.drain {
 				loops.Drain(0)
 			}
