@@ -142,7 +142,9 @@ func (l *clientLoop) request(c *client) error {
 	text := l.buffer[:0]
 	text = append(text, "GET "...)
 	text = append(text, l.opening.Path...)
-	if channel := channelOf(l.opening, c.number); channel != sharedChannel {
+	if l.opening.Own {
+		text = strconv.AppendInt(text, int64(l.opening.First+c.number), 10)
+	} else if channel := channelOf(l.opening, c.number); channel != sharedChannel {
 		text = strconv.AppendInt(text, int64(channel), 10)
 	}
 	// These are the header fields that a browser sends: reading them must not be cheaper here than in real use.

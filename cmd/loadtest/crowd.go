@@ -177,6 +177,7 @@ func (c *crowd) ask(ctx context.Context, o order, answer string) ([]note, error)
 // opening says how the clients are to connect.
 type opening struct {
 	channels int     // how many channels the clients are spread over; 0: all read the shared one
+	own      string  // path of the streams if each client reads a channel of its own too: its number is appended; else empty
 	resume   bool    // send the Last-Event-ID
 	rate     float64 // connections per second at most; 0: no limit except openAtOnce
 }
@@ -186,11 +187,14 @@ func (c *crowd) begin(s *server, how opening) error {
 	n := float64(len(c.members))
 	return c.tell(func(i int, m *member) order {
 		path := s.path
-		if how.channels > 0 {
+		switch {
+		case how.own != "":
+			path = how.own
+		case how.channels > 0:
 			path += "-"
 		}
 		return order{Do: "open", Open: &openOrder{
-			Addrs: s.addrs, Path: path, Channels: how.channels, First: m.first, Clients: m.clients, Source: i,
+			Addrs: s.addrs, Path: path, Own: how.own != "", Channels: how.channels, First: m.first, Clients: m.clients, Source: i,
 			Rate: how.rate / n, AtOnce: int(math.Ceil(openAtOnce / n)), Resume: how.resume,
 		}}
 	})

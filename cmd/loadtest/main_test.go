@@ -66,7 +66,7 @@ func TestEveryModeWorksWithEveryServerAndNoClientMissesAnything(t *testing.T) {
 			t.Errorf("no table of %s", m.name)
 		}
 	}
-	if len(r.Targets) != 8 {
+	if len(r.Targets) != 12 {
 		t.Errorf("%d targets in the report", len(r.Targets))
 	}
 }

@@ -35,6 +35,6 @@ func bothRatios() []string { return []string{floorServer, naiveServer} }
 // allModes returns the modes in the order in which they are run.
 func allModes() []mode {
 	return []mode{
-		idleMode(), pacedMode(), burstMode(), channelsMode(), resumeMode(), connectMode(), publishMode(), scaleMode(),
+		idleMode(), pacedMode(), burstMode(), channelsMode(), setsMode(), resumeMode(), connectMode(), publishMode(), scaleMode(),
 	}
 }

@@ -38,8 +38,13 @@ func appendPayload(dst []byte, n int, at int64, size int) []byte {
 	return append(dst, `"}`...)
 }
 
-// parsePayload reads what appendPayload wrote. ok is false for anything else.
+// parsePayload reads what appendPayload wrote, alone or as the data of an envelope, which streams of several channels have.
+// ok is false for anything else.
 func parsePayload(data []byte) (n int, at int64, ok bool) {
+	if bytes.HasPrefix(data, []byte(`{"channel":`)) {
+		_, inner, _ := bytes.Cut(data, []byte(`"data":`))
+		data = bytes.TrimSuffix(inner, []byte("}"))
+	}
 	data, ok = bytes.CutPrefix(data, []byte(`{"n":`))
 	if !ok {
 		return 0, 0, false

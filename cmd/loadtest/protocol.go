@@ -18,8 +18,10 @@ type order struct {
 // must receive the next event, not the first one.
 type openOrder struct {
 	Addrs []string `json:"addrs"` // of the servers, which the clients use in turns
-	Path  string   `json:"path"`  // of the stream; with Channels, the channel's number is appended
-	// Channels is how many channels the clients are spread over, by their numbers; 0: all read the shared one.
+	Path  string   `json:"path"`  // of the stream; with Channels or Own, a number is appended
+	Own   bool     `json:"own"`   // append the client's number; the events of the shared channel count
+	// Channels is how many channels the clients are spread over, by their numbers, which are appended to Path; 0: all read the
+	// shared one.
 	Channels int     `json:"channels"`
 	First    int     `json:"first"` // number of the first client
 	Clients  int     `json:"clients"`

@@ -52,6 +52,7 @@ type response struct {
 type frame struct {
 	lines int  // of data
 	gap   bool // its type is gap
+	place bool // its type is position: it only tells the client its place
 	ours  bool // its data is a payload of this command, with n and at
 	n     int
 	at    int64
@@ -228,7 +229,7 @@ func (r *response) field(line []byte, out sink) error {
 			return fmt.Errorf("an id is too long: %q", value)
 		}
 	case "event":
-		r.frame.gap = bytes.Equal(value, []byte("gap"))
+		r.frame.gap, r.frame.place = bytes.Equal(value, []byte("gap")), bytes.Equal(value, []byte("position"))
 	}
 	return nil
 }
@@ -237,7 +238,7 @@ func (r *response) field(line []byte, out sink) error {
 func (r *response) dispatch(out sink) {
 	r.id = r.newID
 	switch f := r.frame; {
-	case f.lines == 0:
+	case f.lines == 0, f.place:
 	case f.gap:
 		out.gap()
 	case f.ours && f.lines == 1:

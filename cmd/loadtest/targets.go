@@ -84,6 +84,19 @@ func judgeMode(
 		memory := gateway(figMemory)
 		add("15,000 channels with a stream each: at most 4 KiB of user memory per stream", clients, 15_000, memory <= 4,
 			number(memory)+" KiB", memory)
+	case "sets":
+		paced := rs.ratio(mode, setsPaced, gatewayServer, floorServer, figCPU)
+		add("5,000 streams with a channel of their own each: CPU per delivery at most 1.25 × floor", clients, 5_000,
+			paced <= 1.25, number(paced)+" × floor", paced)
+		alone := rs.growth(mode, setsPaced, setsAlone, gatewayServer, figCPU)
+		add("the same: at most 1.15 × that of streams of the shared channel alone", clients, 5_000, alone <= 1.15,
+			number(alone)+" ×", alone)
+		burst := rs.ratio(mode, setsBurst, gatewayServer, floorServer, figCPU)
+		add("the same, 64 events in flight: CPU per delivery at most 0.15 × floor, nothing lost", clients, 5_000, burst <= 0.15,
+			number(burst)+" × floor", burst)
+		memory := rs.median(mode, setsPaced, gatewayServer, figMemory)
+		add("the same: at most 3 KiB of user memory per stream and its channel", clients, 5_000, memory <= 3,
+			number(memory)+" KiB", memory)
 	case "resume":
 		// The number of commands per channel must not depend on how many clients share it. Most of the commands are those of
 		// appending the trial's own 50 events, about ten each.
