@@ -3,7 +3,9 @@ package world
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"mime"
 	"net/http"
 	"strings"
@@ -158,6 +160,7 @@ func (c *client) read(response *http.Response, replica, lastID string) {
 			}
 		},
 		Dispatch: func(kind, data, id string) { c.take(kind, data, id, replica) },
+		Empty:    func() { c.die("a block without data") },
 	}
 	p.Resume(lastID)
 	buffer := make([]byte, 4096)
@@ -172,6 +175,9 @@ func (c *client) read(response *http.Response, replica, lastID string) {
 		}
 		n, err := response.Body.Read(buffer)
 		p.Write(buffer[:n])
+		if errors.Is(err, io.EOF) && len(c.record.Channels) > 0 && c.world.ctx.Err() == nil {
+			c.die("a clean end of a stream that has not ended")
+		}
 		if err != nil {
 			return
 		}
@@ -181,6 +187,9 @@ func (c *client) read(response *http.Response, replica, lastID string) {
 // take records one dispatched event.
 func (c *client) take(kind, data, id, replica string) {
 	c.world.tracef("%s gets %s %q %.90q", c.name, kind, id, data)
+	if kind == "position" {
+		return // it tells only the place, which was taken at the blank line
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.record.Channels) == 0 {
@@ -201,8 +210,6 @@ func (c *client) take(kind, data, id, replica string) {
 			return
 		}
 		it.Kind, it.Channel, it.Reason, it.ID = judge.GotGap, gap.Channel, gap.Reason, ""
-	case kind == "position":
-		return
 	case c.plan.Several:
 		var e struct {
 			Channel, ID, Type string
