@@ -8,9 +8,12 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"sluice/cmd/sim/internal/world"
 )
 
 func main() {
@@ -36,6 +39,7 @@ type options struct {
 	bug      string
 	bugs     bool
 	budget   int
+	with     []world.Kind // only worlds that have all of these faults
 }
 
 // command does what the command line asks for. ok is false if a world failed.
@@ -50,7 +54,11 @@ func command(ctx context.Context, args []string, out io.Writer) (ok bool, err er
 	flags.StringVar(&o.bug, "bug", "", "plant a bug: "+bugNames())
 	flags.BoolVar(&o.bugs, "bugs", false, "plant each bug in turn and look for it")
 	flags.IntVar(&o.budget, "budget", 500, "with -bugs: worlds at most for each")
+	with := flags.String("with", "", "only worlds that have all of these faults, as the report names them, separated by commas")
 	if err := flags.Parse(args); err != nil {
+		return false, err
+	}
+	if o.with, err = kindsOf(*with); err != nil {
 		return false, err
 	}
 	switch {
@@ -107,4 +115,19 @@ func seedRange(text string) (from, to uint64, err error) {
 		return 0, 0, fmt.Errorf("-seeds %s: a range such as 1-1000 is expected", text)
 	}
 	return from, to, nil
+}
+
+// kindsOf reads the names of faults.
+func kindsOf(text string) (kinds []world.Kind, err error) {
+	if text == "" {
+		return nil, nil
+	}
+	for name := range strings.SplitSeq(text, ",") {
+		k := world.Kind(strings.TrimSpace(name))
+		if !slices.Contains(world.Kinds, k) {
+			return nil, fmt.Errorf("-with: no fault %q; there are: %q", k, world.Kinds)
+		}
+		kinds = append(kinds, k)
+	}
+	return kinds, nil
 }

@@ -70,6 +70,9 @@ func (t *totals) runMany(ctx context.Context, m *machine, o options, stopEarly b
 		wg.Go(func() {
 			for {
 				mu.Lock()
+				for next <= o.to && !world.NewPlan(next).Has(o.with) {
+					next++
+				}
 				seed := next
 				next++
 				over := seed > o.to || ctx.Err() != nil || o.limit > 0 && time.Since(began) > o.limit

@@ -3,6 +3,7 @@ package redismodel
 import (
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 
 	"sluice/cmd/sim/internal/network"
@@ -83,6 +84,9 @@ func (c *client) serve(commands [][]string) bool {
 	if !s.running {
 		return false
 	}
+	if c.subscriptions() == 0 {
+		c.conn.Delay(s.delayOf(c, commands))
+	}
 	for _, args := range commands {
 		if c.over || c.ending {
 			return false
@@ -96,6 +100,16 @@ func (c *client) serve(commands [][]string) bool {
 		}
 	}
 	return !c.ending
+}
+
+// delayOf is how late the replies to commands arrive; s.mu is held.
+func (s *Server) delayOf(c *client, commands [][]string) time.Duration {
+	for _, args := range commands {
+		if cmd := known[strings.ToUpper(args[0])]; cmd.data {
+			return s.lateReplies[c.conn.Peer()]
+		}
+	}
+	return 0
 }
 
 // append puts bytes into the output queue; server.mu is held.

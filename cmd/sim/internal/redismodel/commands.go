@@ -18,12 +18,14 @@ type command struct {
 	loading  bool // carried out while the dataset is being loaded
 	noScript bool
 	control  bool // of transactions: never queued
+	data     bool // reads or writes keys
 }
 
-var commands map[string]command
+// known are all commands by name.
+var known map[string]command
 
 func init() {
-	commands = map[string]command{
+	known = map[string]command{
 		"HELLO":        {run: hello, most: -1, loading: true, noScript: true},
 		"PING":         {run: ping, most: 1},
 		"CLIENT":       {run: func(*Server, *client, []string) any { return status("OK") }, least: 1, most: -1, loading: true, noScript: true},
@@ -37,29 +39,29 @@ func init() {
 		"PUNSUBSCRIBE": {run: punsubscribe, most: -1, loading: true, noScript: true},
 		"PUBLISH":      {run: publish, least: 2, most: 2, loading: true},
 		"PUBSUB":       {run: pubsub, least: 1, most: -1, loading: true},
-		"EVAL":         {run: eval, least: 2, most: -1, noScript: true},
-		"EVALSHA":      {run: evalSHA, least: 2, most: -1, noScript: true},
+		"EVAL":         {run: eval, data: true, least: 2, most: -1, noScript: true},
+		"EVALSHA":      {run: evalSHA, data: true, least: 2, most: -1, noScript: true},
 		"SCRIPT":       {run: script, least: 1, most: -1, noScript: true},
 		"TIME":         {run: clock, loading: true},
 		"FLUSHALL":     {run: flushAll, most: 1, write: true},
 
-		"GET":     {run: get, least: 1, most: 1},
-		"SET":     {run: set, least: 2, most: 4, write: true, denyOOM: true},
-		"DEL":     {run: del, least: 1, most: -1, write: true},
-		"EXISTS":  {run: exists, least: 1, most: -1},
-		"TYPE":    {run: typeOf, least: 1, most: 1},
-		"EXPIRE":  {run: expire, least: 2, most: 2, write: true},
-		"TTL":     {run: ttl, least: 1, most: 1},
-		"HSET":    {run: hset, least: 3, most: -1, write: true, denyOOM: true},
-		"HSETNX":  {run: hsetnx, least: 3, most: 3, write: true, denyOOM: true},
-		"HINCRBY": {run: hincrby, least: 3, most: 3, write: true, denyOOM: true},
-		"HGET":    {run: hget, least: 2, most: 2},
-		"HMGET":   {run: hmget, least: 2, most: -1},
-		"LPUSH":   {run: lpush, least: 2, most: -1, write: true, denyOOM: true},
-		"LTRIM":   {run: ltrim, least: 3, most: 3, write: true},
-		"LRANGE":  {run: lrange, least: 3, most: 3},
-		"LINDEX":  {run: lindex, least: 2, most: 2},
-		"LLEN":    {run: llen, least: 1, most: 1},
+		"GET":     {run: get, data: true, least: 1, most: 1},
+		"SET":     {run: set, data: true, least: 2, most: 4, write: true, denyOOM: true},
+		"DEL":     {run: del, data: true, least: 1, most: -1, write: true},
+		"EXISTS":  {run: exists, data: true, least: 1, most: -1},
+		"TYPE":    {run: typeOf, data: true, least: 1, most: 1},
+		"EXPIRE":  {run: expire, data: true, least: 2, most: 2, write: true},
+		"TTL":     {run: ttl, data: true, least: 1, most: 1},
+		"HSET":    {run: hset, data: true, least: 3, most: -1, write: true, denyOOM: true},
+		"HSETNX":  {run: hsetnx, data: true, least: 3, most: 3, write: true, denyOOM: true},
+		"HINCRBY": {run: hincrby, data: true, least: 3, most: 3, write: true, denyOOM: true},
+		"HGET":    {run: hget, data: true, least: 2, most: 2},
+		"HMGET":   {run: hmget, data: true, least: 2, most: -1},
+		"LPUSH":   {run: lpush, data: true, least: 2, most: -1, write: true, denyOOM: true},
+		"LTRIM":   {run: ltrim, data: true, least: 3, most: 3, write: true},
+		"LRANGE":  {run: lrange, data: true, least: 3, most: 3},
+		"LINDEX":  {run: lindex, data: true, least: 2, most: 2},
+		"LLEN":    {run: llen, data: true, least: 1, most: 1},
 	}
 }
 
@@ -117,7 +119,7 @@ var whileSubscribed = []string{"SUBSCRIBE", "UNSUBSCRIBE", "PSUBSCRIBE", "PUNSUB
 
 // lookup finds a command and checks the number of arguments.
 func lookup(name string, args []string) (command, failure) {
-	cmd, ok := commands[name]
+	cmd, ok := known[name]
 	if !ok {
 		var rest strings.Builder
 		for _, a := range args[1:] {
@@ -179,7 +181,7 @@ func exec(s *Server, c *client, _ []string) any {
 	}
 	c.append(appendHeader(nil, '*', int64(len(queued))))
 	for _, args := range queued {
-		if r := commands[strings.ToUpper(args[0])].run(s, c, args[1:]); r != (none{}) {
+		if r := known[strings.ToUpper(args[0])].run(s, c, args[1:]); r != (none{}) {
 			c.append(appendReply(nil, c.protocol, r))
 		}
 	}

@@ -9,7 +9,8 @@
 //
 //	Freeze, Thaw        nothing is carried out and nothing is sent; the network goes on taking data in
 //	Late                everything takes longer
-//	Tardy               what is sent over some connections arrives later
+//	LateMessages        what is sent to subscribers arrives later
+//	LateReplies         so do replies to commands on data
 //	Refuse              OOM, LOADING or READONLY, for the commands that the real one refuses
 //	Stop, Start         the process ends, and comes back with a dataset: the same, an older one, or none
 //	Snapshot            a copy of the dataset

@@ -41,25 +41,26 @@ type Server struct {
 
 	turn chan struct{} // 1: held by the connection whose commands are carried out
 
-	mu       sync.Mutex
-	data     *Dataset             // guarded by mu
-	scripts  *scripts             // guarded by mu
-	clients  []*client            // in the order of their coming; guarded by mu
-	channels map[string][]*client // subscribers; guarded by mu
-	patterns []subscription       // guarded by mu
-	running  bool                 // guarded by mu
-	host     string               // guarded by mu
-	thawed   chan struct{}        // closed unless frozen; guarded by mu
-	late     time.Duration        // guarded by mu
-	refusal  Refusal              // guarded by mu
-	limit    int                  // bytes of output of a subscriber; guarded by mu
-	losing   bool                 // the next script's reply is lost; guarded by mu
-	lost     int                  // replies lost; guarded by mu
-	refused  int                  // commands refused; guarded by mu
-	skew     time.Duration        // of the clock; guarded by mu
-	wg       sync.WaitGroup
-	listener *network.Listener // guarded by mu
-	ids      int               // guarded by mu
+	mu          sync.Mutex
+	data        *Dataset                 // guarded by mu
+	scripts     *scripts                 // guarded by mu
+	clients     []*client                // in the order of their coming; guarded by mu
+	channels    map[string][]*client     // subscribers; guarded by mu
+	patterns    []subscription           // guarded by mu
+	running     bool                     // guarded by mu
+	host        string                   // guarded by mu
+	thawed      chan struct{}            // closed unless frozen; guarded by mu
+	late        time.Duration            // guarded by mu
+	lateReplies map[string]time.Duration // by host; guarded by mu
+	refusal     Refusal                  // guarded by mu
+	limit       int                      // bytes of output of a subscriber; guarded by mu
+	losing      bool                     // the next script's reply is lost; guarded by mu
+	lost        int                      // replies lost; guarded by mu
+	refused     int                      // commands refused; guarded by mu
+	skew        time.Duration            // of the clock; guarded by mu
+	wg          sync.WaitGroup
+	listener    *network.Listener // guarded by mu
+	ids         int               // guarded by mu
 }
 
 // subscription is one client's interest in a pattern.
@@ -73,7 +74,7 @@ const outputLimit = 32 << 20
 
 // New returns a server that does not run yet.
 func New(n *network.Network, rng *rand.Rand, cfg Config) *Server {
-	s := &Server{cfg: cfg, net: n, rng: rng, limit: outputLimit, turn: make(chan struct{}, 1), thawed: make(chan struct{})}
+	s := &Server{cfg: cfg, net: n, rng: rng, limit: outputLimit, lateReplies: map[string]time.Duration{}, turn: make(chan struct{}, 1), thawed: make(chan struct{})}
 	close(s.thawed)
 	return s
 }
@@ -194,19 +195,26 @@ func (s *Server) Late(d time.Duration) {
 	s.late = d
 }
 
-// Tardy makes what the server sends to a host arrive later by d, over those of its present connections that have
-// subscriptions, or over the others: so the two tell of the same moment at different times. Connections that are made
-// later are as quick as ever. It returns how many connections there were.
-func (s *Server) Tardy(host string, subscribers bool, d time.Duration) (n int) {
+// LateMessages makes what the server sends over the present connections of a host that have subscriptions arrive later
+// by d. It returns how many connections there were.
+func (s *Server) LateMessages(host string, d time.Duration) (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range s.clients {
-		if c.conn.Peer() == host && (c.subscriptions() > 0) == subscribers {
+		if c.conn.Peer() == host && c.subscriptions() > 0 {
 			c.conn.Delay(d)
 			n++
 		}
 	}
 	return n
+}
+
+// LateReplies makes replies to commands on data arrive at a host later by d. So what it reads may be out of date when it
+// comes, although its subscriptions are quick.
+func (s *Server) LateReplies(host string, d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lateReplies[host] = d
 }
 
 // Refuse makes the server refuse what a real one refuses in that state, until it is called with Nothing. It returns how

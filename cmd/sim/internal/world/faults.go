@@ -158,16 +158,17 @@ func (w *world) beLate(a Action) int {
 		some = some[a.Pick%len(some):][:1]
 	}
 	n, d := 0, time.Duration(1+a.Pick%400)*ms
-	if a.Kind == lateReplies {
-		d *= 3
-	}
 	for _, r := range some {
-		n += w.redis.Tardy(r.host, a.Kind == lateMessages, d)
+		if a.Kind == lateMessages {
+			n += w.redis.LateMessages(r.host, d)
+			defer w.redis.LateMessages(r.host, 0)
+		} else {
+			n++
+			w.redis.LateReplies(r.host, 3*d)
+			defer w.redis.LateReplies(r.host, 0)
+		}
 	}
 	w.sleep(a.For)
-	for _, r := range some {
-		w.redis.Tardy(r.host, a.Kind == lateMessages, 0)
-	}
 	return n
 }
 

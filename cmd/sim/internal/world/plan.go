@@ -277,6 +277,13 @@ func (p *Plan) clients(d dice, slow bool) {
 	}
 }
 
+// Has reports whether each of some faults is in the plan.
+func (p Plan) Has(kinds []Kind) bool {
+	return !slices.ContainsFunc(kinds, func(k Kind) bool {
+		return !slices.ContainsFunc(p.Actions, func(a Action) bool { return a.Kind == k })
+	})
+}
+
 // Without returns the plan without some of its actions, by index.
 func (p Plan) Without(drop map[int]bool) Plan {
 	var kept []Action
