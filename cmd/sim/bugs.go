@@ -18,6 +18,7 @@ type bug struct {
 	name  string
 	what  string
 	edits []edit
+	with  []string // faults that a world needs so that the bug can show; none: any
 }
 
 // edit replaces a text that must stand in a file exactly once.
@@ -27,38 +28,38 @@ type edit struct{ file, old, new string }
 var bugs = []bug{
 	{"dedupe", "an event that was delivered already is delivered again", []edit{{
 		"pubsub/channel.go", "		return ignore\n", "		return deliver\n",
-	}}},
+	}}, nil},
 	{"rewind", "Redis that comes back older ends in a gap, not at the last common event", []edit{{
 		"pubsub/trail.go", "if common, ok := past.rewind(theirs); ok {", "if common, ok := past.rewind(theirs); ok && false {",
-	}}},
+	}}, nil},
 	{"gap", "what was trimmed is passed over without a word", []edit{{
 		"store/history.go", "return h.Events, Trimmed", `return h.Events, ""`,
-	}}},
+	}}, nil},
 	{"claim", "a raw message is claimed only after it was stored, in a second step", []edit{
 		{"store/lua/adopt.lua", "if highest > before then\n", "if false then\n"},
 		{"store/adopt.go", "	if len(reply) != 3 {\n", "	s.rdb.Set(ctx, keys[2], first+uint64(len(messages))-1, adoptedTTL)\n	if len(reply) != 3 {\n"},
-	}},
+	}, nil},
 	{"presentations", "the first of several raw messages is presented after the others", []edit{{
 		"pubsub/ingest/backlog.go", "	return slices.Clip(b.messages)\n",
 		"	return slices.Clip(b.messages[min(1, max(len(b.messages)-1, 0)):])\n",
-	}}},
+	}}, nil},
 	{"fence", "a channel is compared with Redis before what is under way has arrived", []edit{
 		{"pubsub/sync.go", "	if err := b.listener.Fence(ctx); err != nil {\n", "	if err := error(nil); err != nil {\n"},
 		{"pubsub/sync.go", "		return h, b.listener.Fence(ctx)\n", "		return h, nil\n"},
-	}},
+	}, []string{"messages of Redis arrived late"}},
 	{"stale", "a position read before the connection was lost counts after it", []edit{{
 		"pubsub/channel_sync.go", "	if c.state != subscribed || c.epoch != epoch {\n", "	if c.state != subscribed {\n",
-	}}},
+	}}, []string{"subscribers killed", "replies of Redis arrived late"}},
 	{"trim", "one event too many is kept", []edit{{
 		"store/lua/add.lua", "rule.capacity - 1)", "rule.capacity)",
-	}}},
+	}}, nil},
 	{"resume", "a client that comes back misses the first event", []edit{{
 		"store/history.go", "return h.Events[p.Offset-floor.Offset:], \"\"",
 		"return h.Events[min(p.Offset-floor.Offset+1, uint64(len(h.Events))):], \"\"",
-	}}},
+	}}, nil},
 	{"wakeup", "channels that could not be read are not tried again", []edit{{
 		"pubsub/sync.go", "			timer.Reset(retry)\n", "",
-	}}},
+	}}, nil},
 }
 
 func bugNames() string {
@@ -116,7 +117,11 @@ func hunt(ctx context.Context, name string, o options) (worlds int, found *world
 		return 0, nil, err
 	}
 	defer m.close(ctx)
-	o.to = o.from + uint64(o.budget) - 1
+	o.most, o.to = o.budget, 1<<62
+	i := slices.IndexFunc(bugs, func(b bug) bool { return b.name == name })
+	if o.with, err = kindsOf(strings.Join(bugs[i].with, ",")); err != nil {
+		return 0, nil, err
+	}
 	t := &totals{faults: map[world.Kind]faultTotal{}}
 	err = t.runMany(ctx, m, o, true, func() {})
 	if len(t.failed) > 0 {

@@ -39,6 +39,7 @@ type options struct {
 	bug      string
 	bugs     bool
 	budget   int
+	most     int          // worlds; 0: as many as there are seeds
 	with     []world.Kind // only worlds that have all of these faults
 }
 

@@ -65,7 +65,7 @@ func (t *totals) runMany(ctx context.Context, m *machine, o options, stopEarly b
 	defer cancel(nil)
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	next, began := o.from, time.Now()
+	next, began, started := o.from, time.Now(), 0
 	for range o.workers {
 		wg.Go(func() {
 			for {
@@ -75,7 +75,8 @@ func (t *totals) runMany(ctx context.Context, m *machine, o options, stopEarly b
 				}
 				seed := next
 				next++
-				over := seed > o.to || ctx.Err() != nil || o.limit > 0 && time.Since(began) > o.limit
+				started++
+				over := seed > o.to || o.most > 0 && started > o.most || ctx.Err() != nil || o.limit > 0 && time.Since(began) > o.limit
 				mu.Unlock()
 				if over {
 					return

@@ -152,14 +152,6 @@ func (w *walk) end() {
 	if w.client.Died != "" {
 		end = w.newest + 1 // that it died is reported already; it missed everything afterwards because of that
 	}
-	missing := func(from, to int) (n int) {
-		for i := max(start, from); i < to; i++ {
-			if !w.seen[i] {
-				n++
-			}
-		}
-		return n
-	}
 	for i := start; i < end; i++ {
 		if w.seen[i] {
 			continue
@@ -173,7 +165,7 @@ func (w *walk) end() {
 		}
 	}
 	for _, g := range w.gaps {
-		if why := w.needless(g, missing); why != "" {
+		if why := w.needless(g); why != "" {
 			w.accuse(NeedlessGap, g.Item, "gap with reason %s: %s", g.Reason, why)
 		}
 	}
@@ -214,6 +206,28 @@ func (w *walk) covered(i int) bool {
 	return false
 }
 
+// lacks reports whether the client may have missed one of the events from index from on, before index to. An event that
+// was surely stored before the client's first stream opened was not missed.
+func (w *walk) lacks(from, to int) bool {
+	for i := from; i < to; i++ {
+		if !w.seen[i] && !w.storedBefore(w.log.tokens[i], w.client.Opened) {
+			return true
+		}
+	}
+	return false
+}
+
+// storedBefore reports whether every publish of the token was surely stored before the given moment. Nobody knows when a
+// raw message is stored.
+func (w *walk) storedBefore(token string, moment time.Duration) bool {
+	for _, p := range w.log.publishes[token] {
+		if p.Raw || p.Outcome != Acknowledged || p.Answered >= moment {
+			return false
+		}
+	}
+	return len(w.log.publishes[token]) > 0
+}
+
 // trimmedOnce reports whether event i was trimmed when the client was told so, and is stored only because Redis has come
 // back older since.
 func (w *walk) trimmedOnce(i int) bool {
@@ -223,7 +237,7 @@ func (w *walk) trimmedOnce(i int) bool {
 }
 
 // needless returns why a gap should not have been announced, or nothing if it was right.
-func (w *walk) needless(g announced, missing func(from, to int) int) string {
+func (w *walk) needless(g announced) string {
 	fresh := g.Reason == "reset" || g.Reason == "unknown"
 	trims := w.Rules.Trim > 0 && w.log.exact
 	switch {
@@ -245,7 +259,7 @@ func (w *walk) needless(g announced, missing func(from, to int) int) string {
 		return "" // nobody can know whether a trimmed event was of this type
 	case len(w.Losses) > 0:
 		return "" // nor what was trimmed from a log that Redis has lost
-	case missing(g.before+1, g.after) == 0:
+	case !w.lacks(g.before+1, g.after):
 		return "nothing is missing there"
 	}
 	return ""
