@@ -88,13 +88,17 @@ func (s *Server) handOver(c echo.Context, st writer.Stream) bool {
 }
 
 // responseHead returns the status line and the header fields of a stream's response.
+//
+// A chunked response does not say "Connection: close", although it is the last one on its connection: Node's fetch takes
+// whatever ends such a response for a clean end, and clients built on it would not come back.
 func responseHead(header http.Header, chunked bool) []byte {
 	var b bytes.Buffer
 	b.WriteString("HTTP/1.1 200 OK\r\n")
 	header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
-	header.Set("Connection", "close")
 	if chunked {
 		header.Set("Transfer-Encoding", "chunked")
+	} else {
+		header.Set("Connection", "close")
 	}
 	_ = header.Write(&b) // a buffer takes everything
 	b.WriteString("\r\n")

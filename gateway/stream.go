@@ -202,9 +202,7 @@ func (s *Server) comeBack(c echo.Context, r *refusal) error {
 		s.log.Warn("stream not opened", "path", c.Path(), "error", r.cause)
 	}
 	s.metrics.refused.WithLabelValues(r.Code).Inc()
-	h := c.Response().Header()
-	setStreamHeaders(h)
-	h.Set("Connection", "close") // the next try may reach another replica
+	setStreamHeaders(c.Response().Header())
 	if _, err := c.Response().Write(wire.AppendRetry(wire.AppendComment(nil, r.Message), s.retry())); err != nil {
 		return err
 	}

@@ -322,6 +322,9 @@ func TestEitherWriterStreamsHeartbeatsEventsAndTheEnd(t *testing.T) {
 			if _, err := http.ParseTime(resp.Header.Get("Date")); err != nil {
 				t.Errorf("Date: %v", err)
 			}
+			if resp.Close { // Node's fetch would take a cut for a clean end
+				t.Error("the response says Connection: close")
+			}
 			body := bufio.NewReader(resp.Body)
 			read := func(what, pattern string) {
 				t.Helper()
