@@ -22,8 +22,10 @@ import (
 	"sluice/store/kind"
 )
 
-// shutdownExtra is how much longer than the drain time a shutdown may take, for the last requests and simulated tasks.
-const shutdownExtra = 5 * time.Second
+// shutdownExtra is how much longer than the drain time a shutdown may take, for the last requests and simulated tasks. It is
+// longer than net/http waits for a connection on which no request has come: five to six seconds. Browsers open such
+// connections in advance.
+const shutdownExtra = 8 * time.Second
 
 // run builds the gateway, serves until ctx ends or a part fails, and then ends the parts in order. It returns nil if
 // ctx has ended and every part has shut down without an error.

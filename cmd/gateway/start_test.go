@@ -170,6 +170,40 @@ func TestAGatewayStoppedWhileItWaitsForRedisEndsWithoutAnError(t *testing.T) {
 	}
 }
 
+// Browsers open connections in advance. net/http waits for the first request on them, five seconds and some.
+func TestAConnectionWithoutARequestDoesNotMakeTheEndAnError(t *testing.T) {
+	t.Parallel() // it mostly waits
+	g := launch(t, "REDIS_URL=redis://"+storetest.Mini(t).Addr, "DRAIN_TIME=0s")
+	conn, err := net.Dial("tcp", g.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	g.status(t, "/healthz") // the connection before this one has been accepted now
+	if err := g.stop(); err != nil {
+		t.Errorf("run: %v", err)
+	}
+}
+
+// A client that is refused a stream comes back only if it does not take the refusal for the end.
+func TestARefusedStreamIsBrokenOffAndDoesNotSayThatItsConnectionIsClosed(t *testing.T) {
+	t.Parallel() // it mostly waits
+	g := start(t, "REDIS_URL=redis://"+rigtest.FreeAddress(t), "DRAIN_TIME=0s")
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+g.addr+"/api/sse/notifications", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept", "text/event-stream")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.ReadAll(resp.Body); !errors.Is(err, io.ErrUnexpectedEOF) || resp.Close || resp.StatusCode != http.StatusOK {
+		t.Errorf("got %s, Connection: close %v, ended with %v; want 200 and no clean end", resp.Status, resp.Close, err)
+	}
+}
+
 func TestARedisThatHangsDoesNotHoldThePublisherOrTheEndUp(t *testing.T) {
 	t.Parallel() // it mostly waits
 	server := storetest.Real(t)
