@@ -149,10 +149,10 @@ func (r receiver) Announced(channel string, payload []byte) {
 
 func (r receiver) Raw(channel string, m ingest.Message) { r.b.intake.Add(channel, m) }
 
+func (r receiver) Adopted(channel string, id ingest.RawID) { r.b.intake.Adopted(channel, id) }
+
 func (r receiver) Subscribed(channels []string, alone bool) {
-	if !alone {
-		r.b.intake.Joined(channels)
-	}
+	r.b.intake.Followed(channels, alone)
 	for _, name := range channels {
 		if c := r.b.channel(name); c != nil {
 			c.setSubscribed()
@@ -162,6 +162,7 @@ func (r receiver) Subscribed(channels []string, alone bool) {
 }
 
 func (r receiver) Lost() {
+	r.b.intake.Lost()
 	for _, c := range r.b.allChannels() {
 		c.setLost()
 	}

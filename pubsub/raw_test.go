@@ -1,8 +1,10 @@
 package pubsub_test
 
 import (
+	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -12,7 +14,7 @@ import (
 )
 
 // publishRaw is redis-cli PUBLISH; it waits until somebody has subscribed.
-func publishRaw(t *testing.T, rdb *redis.Client, channel, payload string) {
+func publishRaw(t testing.TB, rdb *redis.Client, channel, payload string) {
 	t.Helper()
 	waitFor(t, "a receiver of "+channel, func() bool {
 		n, err := rdb.Publish(t.Context(), channel, payload).Result()
@@ -89,6 +91,25 @@ func TestAChannelInTheSettingsIsTakenInWhileNobodyWatches(t *testing.T) {
 		h, err := a.store.History(t.Context(), "audit")
 		return err == nil && len(h.Events) == 1
 	})
+}
+
+// A message is only in the memory of those who follow its channel until it is stored. While one replica alone follows it,
+// that must be for a round trip, also just after it has begun.
+func TestTheOnlyFollowerOfAChannelStoresAtOnceThoughOtherReplicasRun(t *testing.T) {
+	s := storetest.Real(t)
+	a := start(t, s.Addr, "a")
+	start(t, s.Addr, "b")
+	rdb := s.Client(t)
+	for i := range 5 {
+		channel := fmt.Sprint("orders", i)
+		v := a.open(t, pubsub.Request{Channels: []string{channel}})
+		began := time.Now()
+		publishRaw(t, rdb, channel, "1")
+		v.want("1")
+		if took := time.Since(began); took > 500*time.Millisecond {
+			t.Errorf("stored after %v", took)
+		}
+	}
 }
 
 func TestAReplicaThatStopsStoresWhatItWasCountedAsAReceiverOf(t *testing.T) {

@@ -47,7 +47,7 @@ type replica struct {
 }
 
 // start runs a broker on a Redis until the test ends.
-func start(t *testing.T, addr, name string, change ...func(*pubsub.Config)) *replica {
+func start(t testing.TB, addr, name string, change ...func(*pubsub.Config)) *replica {
 	t.Helper()
 	rdb := redis.NewClient(&redis.Options{
 		Addr: addr, ContextTimeoutEnabled: true, DialerRetries: 1, MaxRetries: -1, DialTimeout: time.Second,
@@ -76,7 +76,7 @@ func start(t *testing.T, addr, name string, change ...func(*pubsub.Config)) *rep
 }
 
 // metric returns the value of a metric of the broker.
-func (r *replica) metric(t *testing.T, name string) float64 {
+func (r *replica) metric(t testing.TB, name string) float64 {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry() // finds a metric that is described wrongly
 	registry.MustRegister(r.Broker)
@@ -86,8 +86,11 @@ func (r *replica) metric(t *testing.T, name string) float64 {
 	}
 	for _, f := range families {
 		if f.GetName() == name {
-			m := f.GetMetric()[0]
-			return m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			sum := 0.0 // over all labels
+			for _, m := range f.GetMetric() {
+				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
+			return sum
 		}
 	}
 	t.Fatalf("the broker has no metric %s", name)

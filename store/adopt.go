@@ -26,11 +26,16 @@ type Adopted struct {
 // messages have the numbers first, first+1, … since marker. Redis ignores a message whose number is not above the
 // highest number that was stored or rejected before. Therefore messages must be presented in order, and after an error
 // the same messages must be presented again.
+//
+// Other replicas learn that a message is stored or rejected from the announcement of its event. Where there may be none,
+// because the message is rejected or because replicas follow the channel by a pattern, one notice for each call says so
+// (see [ParseNotice]).
 func (s *Store) Adopt(ctx context.Context, channel, marker string, first uint64, messages []RawMessage) (Adopted, error) {
 	keys := []string{historyKey(channel), metaKey(channel), adoptedKey(channel, marker), rejectedKey(channel)}
 	args := adoptArgs{
 		ruleArgs: s.ruleArgs(channel), First: first, Marker: marker,
 		AdoptedTTL: seconds(adoptedTTL), RejectedCap: rejectedCap, RejectedTTL: seconds(rejectedTTL),
+		Notices: AdoptedChannel, Channel: channel, Unheard: kind.Of(channel).ByPattern(),
 	}.argv()
 	for _, m := range messages {
 		message := messageArgs{Payload: shown(m.Payload)}

@@ -32,3 +32,22 @@ func ParseAnnouncement(channel string, payload []byte) (Announcement, error) {
 	a.Event, err = parseEvent(channel, text)
 	return a, err
 }
+
+// Notice says that a raw message is stored or rejected, and so are those before it that have its channel and its marker.
+type Notice struct {
+	Channel string
+	Marker  string
+	Number  uint64
+}
+
+// ParseNotice reads what Redis publishes on [AdoptedChannel]: "marker number channel". A channel is any text, because
+// raw messages to names that no channel may have are rejected, which is a notice too.
+func ParseNotice(payload []byte) (Notice, error) {
+	marker, rest, _ := bytes.Cut(payload, []byte(" "))
+	number, channel, _ := bytes.Cut(rest, []byte(" "))
+	n, err := strconv.ParseUint(string(number), 10, 64)
+	if err != nil {
+		return Notice{}, fmt.Errorf("notice of adopted messages: %w", err)
+	}
+	return Notice{Channel: string(channel), Marker: string(marker), Number: n}, nil
+}

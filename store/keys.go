@@ -56,6 +56,10 @@ const MarkerChannel = keyPrefix + "markers"
 // messages by pattern need markers by pattern.
 const PatternMarkerChannel = keyPrefix + "pattern-markers"
 
+// AdoptedChannel is the pub/sub channel on which Redis says which raw messages are stored, where no announcement does. See
+// [ParseNotice].
+const AdoptedChannel = keyPrefix + "adopted"
+
 // ProbeChannel is the pub/sub channel on which a replica expects its own probes back.
 func ProbeChannel(replica string) string { return keyPrefix + "probe:" + replica }
 

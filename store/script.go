@@ -74,10 +74,14 @@ type adoptArgs struct {
 	AdoptedTTL  int64
 	RejectedCap int
 	RejectedTTL int64
+	Notices     string
+	Channel     string
+	Unheard     bool
 }
 
 func (a adoptArgs) argv() []any {
-	return append(a.ruleArgs.argv(), a.First, a.Marker, a.AdoptedTTL, a.RejectedCap, a.RejectedTTL)
+	return append(a.ruleArgs.argv(), a.First, a.Marker, a.AdoptedTTL, a.RejectedCap, a.RejectedTTL,
+		a.Notices, a.Channel, flag(a.Unheard))
 }
 
 type messageArgs struct {

@@ -83,7 +83,7 @@ func TestTheScriptsReadWhatIsSent(t *testing.T) {
 		sent                  []string
 	}{
 		{appendLua, "ARGV, as appendArgs in script.go sends it", "unpack(ARGV)", sentNames[appendArgs](t)},
-		{adoptLua, "ARGV, as adoptArgs in script.go sends it", "unpack(ARGV, 1, 11)", sentNames[adoptArgs](t)},
+		{adoptLua, "ARGV, as adoptArgs in script.go sends it", "unpack(ARGV, 1, 14)", sentNames[adoptArgs](t)},
 		{adoptLua, "ARGV then, for each message, as messageArgs in script.go sends it", "unpack(ARGV, i, i + 8)", sentNames[messageArgs](t)},
 	} {
 		if got := headerNames(t, test.script, test.title); !slices.Equal(got, test.sent) {
@@ -93,7 +93,7 @@ func TestTheScriptsReadWhatIsSent(t *testing.T) {
 			t.Errorf("%s:\nsent %q\nread %q", test.title, test.sent, got)
 		}
 	}
-	if got := len(sentNames[adoptArgs](t)); got != 11 || !strings.Contains(adoptLua, "for i = 12, #ARGV, 9 do") {
+	if got := len(sentNames[adoptArgs](t)); got != 14 || !strings.Contains(adoptLua, "for i = 15, #ARGV, 9 do") {
 		t.Errorf("%d arguments stand before the messages, but the loop over the messages begins elsewhere", got)
 	}
 	if got := len(sentNames[messageArgs](t)); got != 9 {

@@ -332,6 +332,43 @@ func TestARawMessageIsAdoptedOnceHoweverOftenItIsPresented(t *testing.T) {
 	})
 }
 
+func TestANoticeSaysWhatIsTakenInWhereNoAnnouncementDoes(t *testing.T) {
+	each(t, func(t *testing.T, s *store.Store, rdb *redis.Client) {
+		sub := rdb.Subscribe(t.Context(), store.AdoptedChannel)
+		defer sub.Close()
+		if _, err := sub.Receive(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		adopt := func(channel string, first uint64, payloads ...string) {
+			t.Helper()
+			if _, err := s.Adopt(t.Context(), channel, "M", first, raw(t, channel, payloads...)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		adopt("progress:t", 1, `{"progress":1}`, `{"progress":2}`) // replicas follow it by a pattern
+		adopt("progress:t", 2, `{"progress":2}`)                   // in vain
+		adopt("orders", 1, `1`)                                    // who gets the message gets the announcement
+		adopt(kind.Notifications, 1, `{"type":"info"}`)            // it is rejected, which is not announced
+		adopt("progress:no name", 1, `{"progress":1}`)
+		for _, want := range []store.Notice{
+			{Channel: "progress:t", Marker: "M", Number: 2},
+			{Channel: kind.Notifications, Marker: "M", Number: 1},
+			{Channel: "progress:no name", Marker: "M", Number: 1},
+		} {
+			m, err := sub.ReceiveMessage(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n, err := store.ParseNotice([]byte(m.Payload)); err != nil || n != want {
+				t.Errorf("notice %+v (%v), want %+v", n, err, want)
+			}
+		}
+		if n, err := store.ParseNotice([]byte("M x orders")); err == nil {
+			t.Errorf("understood a notice without a number: %+v", n)
+		}
+	})
+}
+
 func TestARejectedRawMessageIsKeptOnceWithItsReason(t *testing.T) {
 	each(t, func(t *testing.T, s *store.Store, _ *redis.Client) {
 		for range 3 {

@@ -3,42 +3,61 @@ package ingest
 import (
 	"slices"
 	"time"
+
+	"sluice/store"
 )
 
-// backlog holds one channel's raw messages that may not be stored yet. One goroutine presents them.
+// backlog holds one channel's raw messages that may not be stored yet. The Intake's lock guards all of it.
 type backlog struct {
 	channel  string
-	messages []waiting     // oldest first; guarded by Intake.mu
-	wake     chan struct{} // capacity 1: something has changed, the goroutine must look again
+	source   string     // by which its newest message came
+	messages []*waiting // oldest first
+	bytes    int        // of messages, with messageOverhead for each
+
+	place   place
+	due     time.Duration // while it waits for a time: for which one
+	index   int           // while it waits for a time: in the heap
+	retryAt time.Duration // after a failure: nothing is presented before; 0: none has failed
+	retry   time.Duration // how long it waits after the next failure
+
+	trouble trouble
 }
+
+// place is where a backlog is on its way to the store.
+type place int
+
+const (
+	nowhere    place = iota
+	timed            // in Intake.timed: no message of it may be presented yet
+	ready            // in Intake.ready
+	presenting       // a presenter has it, who puts it back
+)
 
 // waiting is a message of a backlog.
 type waiting struct {
 	Message
 	notBefore time.Duration // when it may be presented, by the clock of ReceivedAt; 0: at once
+	// draft is what the store takes, nil until it is needed. It belongs to the presenter that has the backlog.
+	draft *store.RawMessage
 }
 
-// nudge wakes the goroutine of the backlog.
-func (b *backlog) nudge() {
-	select {
-	case b.wake <- struct{}{}:
-	default: // it is woken already
-	}
-}
+func (m *waiting) size() int { return len(m.Payload) + messageOverhead }
 
-// first returns the messages to present together: they have one marker, and numbers without a hole.
-func (b *backlog) first() []waiting {
+// first returns, as a copy, at most so many messages to present together, from an index on: they have one marker, and
+// numbers without a hole.
+func (b *backlog) first(from, most int) []*waiting {
 	size := 0
-	for i, m := range b.messages {
-		size += len(m.Payload)
-		switch {
-		case i == 0: // a single message is presented whatever its size
-		case i == presentMessages, size > presentBytes,
-			m.ID.Marker != b.messages[0].ID.Marker, m.ID.Number != b.messages[i-1].ID.Number+1:
-			return b.messages[:i:i]
+	end := from
+	for ; end < len(b.messages) && end < from+most; end++ {
+		m := b.messages[end]
+		if size += len(m.Payload); end > from { // a single message is presented whatever its size
+			before := b.messages[end-1].ID
+			if size > presentBytes || m.ID.Marker != before.Marker || m.ID.Number != before.Number+1 {
+				break
+			}
 		}
 	}
-	return slices.Clip(b.messages)
+	return slices.Clone(b.messages[from:end])
 }
 
 // upTo returns the range of messages, messages[from:to], that have the marker of id and a number up to that of id.
@@ -46,7 +65,7 @@ func (b *backlog) first() []waiting {
 // Messages of an older marker stand before them. They are not in the range: only their own RawIDs tell whether they are
 // stored. Within a marker the numbers grow.
 func (b *backlog) upTo(id RawID) (from, to int) {
-	from = slices.IndexFunc(b.messages, func(m waiting) bool { return m.ID.Marker == id.Marker })
+	from = slices.IndexFunc(b.messages, func(m *waiting) bool { return m.ID.Marker == id.Marker })
 	if from < 0 {
 		return 0, 0
 	}
@@ -57,15 +76,17 @@ func (b *backlog) upTo(id RawID) (from, to int) {
 	return from, to
 }
 
-// remove takes messages[from:to] out and returns the bytes they took.
+// remove takes messages[from:to] out and returns the bytes they took. Nothing of the array refers to them afterwards.
 func (b *backlog) remove(from, to int) (bytes int) {
 	for _, m := range b.messages[from:to] {
-		bytes += len(m.Payload) + messageOverhead
+		bytes += m.size()
 	}
-	if from == 0 {
+	b.bytes -= bytes
+	if from == 0 { // the usual case: the rest need not be moved
+		clear(b.messages[:to])
 		b.messages = b.messages[to:]
-	} else { // batches that are being presented share the array, so it must not be changed
-		b.messages = slices.Concat(b.messages[:from], b.messages[to:])
+	} else {
+		b.messages = slices.Delete(b.messages, from, to)
 	}
 	return bytes
 }

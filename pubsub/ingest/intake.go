@@ -3,7 +3,6 @@ package ingest
 import (
 	"context"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -11,24 +10,21 @@ import (
 
 	"sluice/pubsub/boottime"
 	"sluice/store"
-	"sluice/store/kind"
 )
 
 // Bounds and times; the package comment has them in a table.
 const (
-	presentMessages = 64        // in one call to the store
-	presentBytes    = 256 << 10 // in one call to the store
-	presentTimeout  = 5 * time.Second
-
-	waitingBytes    = 64 << 20 // all waiting messages, with messageOverhead for each
-	messageOverhead = 64
+	waitingBytes    = 64 << 20 // all waiting messages, with the overheads
+	messageOverhead = 160      // of a message: waiting, its place in the array, its marker
+	backlogOverhead = 512      // of a channel: backlog, its places in the maps, the heap and the queue
 	waitingTime     = 15 * time.Minute
 
 	newcomerDelay = time.Second
-	beatenDelay   = 40 * time.Millisecond
+	holdAtLeast   = 100 * time.Millisecond
+	holdAtMost    = 800 * time.Millisecond
+	holdInAll     = 10 * time.Second
 
-	retryAtLeast = 50 * time.Millisecond
-	retryAtMost  = 2 * time.Second
+	logEvery = 10 * time.Second
 )
 
 // Adopter stores raw messages. *store.Store is one.
@@ -39,6 +35,7 @@ type Adopter interface {
 
 // Message is a raw message that has a name.
 type Message struct {
+	Source  string // the channel or pattern because of whose subscription it came
 	ID      RawID
 	Payload []byte // not to be changed
 	// ReceivedAt is when it was read from the connection, by the clock of package boottime. It may have been sent earlier.
@@ -53,19 +50,31 @@ type Intake struct {
 	log        *slog.Logger
 	stats      stats
 	metrics    []prometheus.Collector
-	now        func() time.Duration // boottime.Now, because Redis may forget a marker while the machine sleeps
+	now        func() time.Duration // boottime.Now: a name may be forgotten while the machine sleeps
 
 	// ctx ends all presenting. It is held here because Add starts goroutines, and a message comes without a context.
 	ctx    context.Context
 	cancel context.CancelFunc
-	wg     sync.WaitGroup // one for each backlog
+	wg     sync.WaitGroup // one for each presenter
 
-	mu       sync.Mutex
-	backlogs map[string]*backlog      // by channel, while messages wait there; guarded by mu
-	joined   map[string]time.Duration // by channel: when this replica subscribed, by the clock now; guarded by mu
-	beaten   map[string]bool          // by channel: another replica was faster the last time; guarded by mu
-	bytes    int                      // of all waiting messages; guarded by mu
-	closing  bool                     // no message is accepted any more, and those that wait are due at once; guarded by mu
+	mu         sync.Mutex
+	backlogs   map[string]*backlog // by channel, while messages wait there; guarded by mu
+	leads      map[string]*lead    // by source, of those that are followed; guarded by mu
+	bytes      int                 // of all waiting messages and backlogs; guarded by mu
+	timed      byDue               // backlogs that wait for a time; guarded by mu
+	alarm      *time.Timer         // rings when the first of timed is due; guarded by mu
+	ready      []*backlog          // backlogs to be presented, in this order; guarded by mu
+	presenters int                 // goroutines that present; guarded by mu
+	failing    int                 // backlogs whose last presentation failed; guarded by mu
+	refused    refusals            // guarded by mu
+	closing    bool                // no message is taken any more, and those that wait are due at once; guarded by mu
+	empty      chan struct{}       // closed when closing and no message waits any more; guarded by mu
+}
+
+// refusals is what the next line of the log says of messages that were refused.
+type refusals struct {
+	count  int
+	logged time.Duration // when the last line was written; 0: never
 }
 
 // New returns an Intake that has adopter store messages. A payload of more than maxPayload bytes is rejected. Close
@@ -74,19 +83,22 @@ func New(adopter Adopter, maxPayload int, log *slog.Logger) *Intake {
 	ctx, cancel := context.WithCancel(context.Background())
 	in := &Intake{
 		adopter: adopter, maxPayload: maxPayload, log: log, now: boottime.Now, ctx: ctx, cancel: cancel,
-		backlogs: make(map[string]*backlog), joined: make(map[string]time.Duration), beaten: make(map[string]bool),
+		backlogs: make(map[string]*backlog), leads: make(map[string]*lead), empty: make(chan struct{}),
 	}
-	in.metrics = in.stats.collectors()
+	in.metrics = in.collectors()
 	return in
 }
 
-// Joined notes that this replica has just begun to follow channels that other replicas may be following already.
-func (in *Intake) Joined(channels []string) {
+// Followed notes that every message of these channels or patterns is going to be added from now on. alone is true if
+// nobody else follows them.
+func (in *Intake) Followed(sources []string, alone bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	now := in.now()
-	for _, c := range channels {
-		in.joined[c] = now
+	for _, s := range sources {
+		if in.leads[s] == nil { // else only a new marker was published, and nothing has changed
+			in.leads[s] = newLead(alone, now)
+		}
 	}
 }
 
@@ -95,13 +107,19 @@ func (in *Intake) Forget(channels []string) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	for _, c := range channels {
-		delete(in.joined, c)
-		delete(in.beaten, c)
+		delete(in.leads, c)
 	}
 }
 
-// Add accepts a message. It is kept until it is stored, rejected or dropped (see the limits in the package comment).
-// Add does not block. The messages of a channel must be added in the order in which Redis delivers them.
+// Lost notes that nothing is added any more, until Followed is called again. The messages that wait remain.
+func (in *Intake) Lost() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	clear(in.leads)
+}
+
+// Add takes a message, which is kept until it is stored or given up. It does not block. The messages of a channel must
+// be added in the order in which Redis delivers them.
 func (in *Intake) Add(channel string, m Message) {
 	in.stats.seen.Add(1)
 	in.mu.Lock()
@@ -109,40 +127,62 @@ func (in *Intake) Add(channel string, m Message) {
 	if in.closing {
 		return
 	}
-	if in.bytes+len(m.Payload)+messageOverhead > waitingBytes {
-		if in.stats.lost.Add(1)%1000 == 1 {
-			in.log.Error("raw messages lost: Redis accepts no writes, and too many messages wait", "channel", channel)
-		}
+	b := in.backlogs[channel]
+	size, held := len(m.Payload)+messageOverhead, 0
+	if b == nil {
+		size += backlogOverhead
+	} else {
+		held = b.bytes
+	}
+	// A channel may hold three times as much as is left free for all, so that flooded ones leave something for others.
+	if free := waitingBytes - in.bytes; size > free || held+size > 3*free {
+		in.refuse(channel, m, size > free)
 		return
 	}
-	b := in.backlogs[channel]
 	if b == nil {
-		b = &backlog{channel: channel, wake: make(chan struct{}, 1)}
+		b = &backlog{channel: channel}
 		in.backlogs[channel] = b
-		in.wg.Go(func() { in.present(b) })
 	}
-	in.bytes += len(m.Payload) + messageOverhead
-	b.messages = append(b.messages, waiting{Message: m, notBefore: in.endOfDelay(channel, m)})
+	w := &waiting{Message: m, notBefore: in.lead(m.Source).endOfDelay(m.ReceivedAt)}
+	b.source = m.Source
+	b.messages = append(b.messages, w)
+	b.bytes += w.size()
+	in.bytes += size
+	in.schedule(b)
 }
 
-// endOfDelay returns until when a message must wait because this replica has just subscribed to its channel; in.mu is
-// held. A message that was added before Joined came over an earlier connection, so the other replicas have had enough
-// time.
-func (in *Intake) endOfDelay(channel string, m Message) time.Duration {
-	joined, newcomer := in.joined[channel]
-	switch end := joined + newcomerDelay; {
-	case !newcomer:
-		return 0
-	case m.ReceivedAt >= end:
-		delete(in.joined, channel)
-		return 0
-	default:
-		return end
+// refuse gives a message up because there is no place for it; in.mu is held. Other replicas may have taken it: if this
+// one presented the messages behind it at once, they could no longer present it. So it waits as a newcomer does.
+func (in *Intake) refuse(channel string, m Message, all bool) {
+	cause, now := lostChannelFull, in.now()
+	if all {
+		cause = lostAllFull
 	}
+	in.stats.lost[cause].Add(1)
+	in.lead(m.Source).join(now)
+	in.refused.count++
+	if in.refused.logged != 0 && now-in.refused.logged < logEvery {
+		return
+	}
+	why := "they come faster than they can be stored"
+	if in.failing > 0 {
+		why = "Redis does not store them"
+	}
+	in.log.Error("raw messages refused: too many wait, because "+why,
+		"messages", in.refused.count, "cause", string(cause), "last channel", channel, "waiting MiB", in.bytes>>20)
+	in.refused = refusals{logged: now}
+}
+
+// lead returns the lead of a source; in.mu is held. Of a source that is no longer followed nothing is known.
+func (in *Intake) lead(name string) *lead {
+	if s := in.leads[name]; s != nil {
+		return s
+	}
+	return &lead{hold: 2 * holdAtLeast, limit: holdAtLeast}
 }
 
 // Adopted notes that the message with this RawID is stored, and so are those before it with the same marker: an
-// announcement said so.
+// announcement or a notice said so.
 func (in *Intake) Adopted(channel string, id RawID) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -150,154 +190,42 @@ func (in *Intake) Adopted(channel string, id RawID) {
 	if b == nil {
 		return
 	}
+	in.lead(b.source).heard = in.now()
 	if from, to := b.upTo(id); from < to {
 		in.remove(b, from, to)
-		b.nudge()
+		in.schedule(b)
 	}
 }
 
-// Close makes Add drop all further messages. It goes on presenting those that wait, for grace at most, and returns when
-// all goroutines have ended.
+// Close takes no more messages, presents those that wait for at most grace, and returns when nothing is being
+// presented any more.
 func (in *Intake) Close(grace time.Duration) {
 	in.mu.Lock()
 	in.closing = true
 	for _, b := range in.backlogs {
-		b.nudge() // it may be waiting for its first message to become due
+		in.schedule(b) // it may be waiting for its first message to become due
 	}
+	in.noteEmpty()
 	in.mu.Unlock()
-	presented := make(chan struct{})
-	go func() { // waited for below
-		in.wg.Wait()
-		close(presented)
-	}()
 	timer := time.NewTimer(grace)
 	defer timer.Stop()
 	select {
-	case <-presented:
+	case <-in.empty:
 	case <-timer.C:
-		in.log.Error("raw messages lost: Redis accepts no writes, and this replica stops")
 	}
+	in.mu.Lock()
 	in.cancel()
-	<-presented
-}
-
-// present is the goroutine of a backlog. It presents messages until none is left.
-func (in *Intake) present(b *backlog) {
-	retry := retryAtLeast
-	for in.waitUntilDue(b) {
-		batch := in.batch(b)
-		if len(batch) == 0 {
-			continue
-		}
-		ctx, cancel := context.WithTimeout(in.ctx, presentTimeout)
-		result, err := in.adopter.Adopt(ctx, b.channel, batch[0].ID.Marker, batch[0].ID.Number, in.drafts(b.channel, batch))
-		cancel()
-		if err != nil {
-			if in.ctx.Err() != nil {
-				return
-			}
-			in.log.Warn("raw messages not stored yet", "channel", b.channel, "messages", len(batch), "error", err)
-			in.sleep(retry/2 + rand.N(retry/2+1))
-			retry = min(2*retry, retryAtMost)
-			continue // The same messages must come next: RawIDs are exact only if the order is kept.
-		}
-		retry = retryAtLeast
-		in.stats.stored.Add(int64(result.Stored))
-		in.stats.rejected.Add(int64(result.Rejected))
-		in.Adopted(b.channel, batch[len(batch)-1].ID)
-		in.noteBeaten(b.channel, result.Stored+result.Rejected == 0)
+	if in.alarm != nil {
+		in.alarm.Stop()
 	}
-}
-
-// drafts turns messages into the form that Adopt expects.
-func (in *Intake) drafts(channel string, batch []waiting) []store.RawMessage {
-	messages := make([]store.RawMessage, len(batch))
-	for i, m := range batch {
-		d, err := kind.DraftPayload(channel, m.Payload, in.maxPayload)
-		messages[i] = store.RawMessage{Draft: d, Payload: m.Payload}
-		if err != nil {
-			messages[i].Reason = err.Error()
-		}
+	left := 0
+	for _, b := range in.backlogs {
+		left += len(b.messages)
 	}
-	return messages
-}
-
-// waitUntilDue returns true when the first message of a backlog is to be presented. When there is no message, it ends
-// the backlog and returns false.
-func (in *Intake) waitUntilDue(b *backlog) bool {
-	for {
-		delay, more := in.untilDue(b)
-		switch {
-		case !more:
-			return false
-		case delay <= 0:
-			return true
-		}
-		timer := time.NewTimer(delay)
-		select {
-		case <-timer.C:
-		case <-b.wake:
-			timer.Stop() // the first message may be another one now: untilDue looks again
-		case <-in.ctx.Done():
-			timer.Stop() // untilDue ends the backlog
-		}
-	}
-}
-
-// untilDue returns how long the first message of a backlog must wait. more is false if there is none: then the backlog
-// has ended.
-func (in *Intake) untilDue(b *backlog) (delay time.Duration, more bool) {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	now := in.now()
-	for len(b.messages) > 0 && now-b.messages[0].ReceivedAt > waitingTime {
-		in.remove(b, 0, 1) // the store may have forgotten its marker, and would store the message a second time
-		in.stats.lost.Add(1)
-	}
-	if len(b.messages) == 0 || in.ctx.Err() != nil {
-		delete(in.backlogs, b.channel)
-		if kind.Of(b.channel).ByPattern() {
-			delete(in.beaten, b.channel) // nobody calls Forget for such a channel, and there may be any number
-		}
-		return 0, false
-	}
-	if in.closing {
-		return 0, true
-	}
-	due := b.messages[0].ReceivedAt
-	if in.beaten[b.channel] {
-		due += beatenDelay
-	}
-	return max(due, b.messages[0].notBefore) - now, true
-}
-
-// batch returns the messages to present next.
-func (in *Intake) batch(b *backlog) []waiting {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	return b.first()
-}
-
-// remove takes messages[from:to] out of a backlog; in.mu is held.
-func (in *Intake) remove(b *backlog, from, to int) { in.bytes -= b.remove(from, to) }
-
-// noteBeaten remembers whether another replica stored the last messages of a channel before this one could.
-func (in *Intake) noteBeaten(channel string, beaten bool) {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if beaten {
-		in.beaten[channel] = true
-	} else {
-		delete(in.beaten, channel)
-	}
-}
-
-// sleep waits for d, or less if the Intake is closed.
-func (in *Intake) sleep(d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-in.ctx.Done():
+	in.mu.Unlock()
+	in.wg.Wait()
+	if left > 0 {
+		in.stats.lost[lostStopped].Add(int64(left))
+		in.log.Error("raw messages given up: this replica stops, and Redis does not store them", "messages", left)
 	}
 }

@@ -1,11 +1,13 @@
 package ingest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -56,14 +58,19 @@ func (a *fakeAdopter) seen() (stored []string, calls int) {
 	return slices.Clone(a.stored), a.calls
 }
 
+// sinceNow is a clock in fake time. It does not begin at 0, which has a meaning of its own.
+func sinceNow() func() time.Duration {
+	start := time.Now().Add(-time.Hour)
+	return func() time.Duration { return time.Since(start) }
+}
+
 // bubble runs a test of an Intake in fake time.
 func bubble(t *testing.T, test func(t *testing.T, in *Intake, a *fakeAdopter)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		a := &fakeAdopter{high: make(map[string]uint64)}
 		in := New(a, 1000, slog.New(slog.DiscardHandler))
-		start := time.Now()
-		in.now = func() time.Duration { return time.Since(start) }
+		in.now = sinceNow()
 		test(t, in, a)
 		in.Close(0)
 	})
@@ -74,7 +81,7 @@ func TestMessagesAreStoredInOrderThoughPresentationsGetLost(t *testing.T) {
 		a.fail = func(call int) (before, after bool) { return call%3 == 0, call%3 == 1 }
 		var want []string
 		for i := range 300 {
-			in.Add("orders", Message{ID: RawID{"m", uint64(i + 1)}, Payload: fmt.Appendf(nil, "%d", i), ReceivedAt: in.now()})
+			in.Add("orders", Message{Source: "orders", ID: RawID{"m", uint64(i + 1)}, Payload: fmt.Appendf(nil, "%d", i), ReceivedAt: in.now()})
 			want = append(want, fmt.Sprint(i))
 			if i%50 == 0 {
 				synctest.Wait()
@@ -88,17 +95,32 @@ func TestMessagesAreStoredInOrderThoughPresentationsGetLost(t *testing.T) {
 	})
 }
 
+// add adds a message of orders that has just been received.
+func add(in *Intake, marker string, number uint64) {
+	in.Add("orders", Message{
+		Source: "orders", ID: RawID{marker, number}, Payload: fmt.Append(nil, number), ReceivedAt: in.now(),
+	})
+}
+
+// storedByAnother has the store know that another replica was faster with all messages up to a number.
+func (a *fakeAdopter) storedByAnother(marker string, number uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.high[marker] = number
+}
+
 func TestANewcomerWaitsAndDropsWhatAnotherReplicaStored(t *testing.T) {
 	bubble(t, func(t *testing.T, in *Intake, a *fakeAdopter) {
-		in.Joined([]string{"orders"})
-		in.Add("orders", Message{ID: RawID{"m", 1}, Payload: []byte("1"), ReceivedAt: in.now()})
-		in.Add("orders", Message{ID: RawID{"m", 2}, Payload: []byte("2"), ReceivedAt: in.now()})
+		in.Followed([]string{"orders"}, false)
+		add(in, "m", 1)
+		add(in, "m", 2)
+		time.Sleep(newcomerDelay - 1) // fake
 		synctest.Wait()
 		if _, calls := a.seen(); calls != 0 {
-			t.Fatal("a newcomer presented at once")
+			t.Fatal("a newcomer presented in its first second")
 		}
 		in.Adopted("orders", RawID{"m", 1})
-		time.Sleep(newcomerDelay) // fake
+		time.Sleep(holdAtMost) // fake
 		synctest.Wait()
 		if stored, _ := a.seen(); !slices.Equal(stored, []string{"2"}) {
 			t.Errorf("stored %v, want only what nobody else did", stored)
@@ -106,28 +128,77 @@ func TestANewcomerWaitsAndDropsWhatAnotherReplicaStored(t *testing.T) {
 	})
 }
 
-func TestAReplicaThatCameSecondLetsTheOthersGoFirst(t *testing.T) {
+func TestTheOnlyFollowerPresentsAtOnce(t *testing.T) {
 	bubble(t, func(t *testing.T, in *Intake, a *fakeAdopter) {
-		a.mu.Lock()
-		a.high["m"] = 1 // somebody else was faster
-		a.mu.Unlock()
-		in.Add("orders", Message{ID: RawID{"m", 1}, Payload: []byte("1"), ReceivedAt: in.now()})
+		in.Followed([]string{"orders"}, true)
+		add(in, "m", 1)
+		synctest.Wait() // no time passes
+		if stored, _ := a.seen(); !slices.Equal(stored, []string{"1"}) {
+			t.Errorf("stored %v at once, want the message", stored)
+		}
+	})
+}
+
+func TestAReplicaThatCameSecondLetsTheOthersGoFirstUntilTheyAreSilent(t *testing.T) {
+	bubble(t, func(t *testing.T, in *Intake, a *fakeAdopter) {
+		in.Followed([]string{"orders"}, true)
+		a.storedByAnother("m", 1)
+		add(in, "m", 1) // in vain
 		synctest.Wait()
 		_, before := a.seen()
-		in.Add("orders", Message{ID: RawID{"m", 2}, Payload: []byte("2"), ReceivedAt: in.now()})
+		add(in, "m", 2)
+		time.Sleep(holdAtLeast - 1) // fake
 		synctest.Wait()
 		if _, calls := a.seen(); calls != before {
 			t.Error("presented at once")
 		}
-		time.Sleep(beatenDelay) // fake; nobody else did it: it may be dead
+		time.Sleep(holdAtLeast + 1) // fake; nobody else did it: it may be dead
 		synctest.Wait()
 		if stored, _ := a.seen(); !slices.Equal(stored, []string{"2"}) {
 			t.Errorf("stored %v", stored)
 		}
-		in.Add("orders", Message{ID: RawID{"m", 3}, Payload: []byte("3"), ReceivedAt: in.now()})
+		add(in, "m", 3)
 		synctest.Wait()
 		if stored, _ := a.seen(); len(stored) != 2 {
 			t.Error("still waits, though it was first the last time")
+		}
+	})
+}
+
+func TestAReplicaHoldsItsMessagesAsLongAsAnotherOneIsHeardToStoreThem(t *testing.T) {
+	bubble(t, func(t *testing.T, in *Intake, a *fakeAdopter) {
+		in.Followed([]string{"orders"}, false)
+		time.Sleep(newcomerDelay) // fake
+		for n := range uint64(100) {
+			add(in, "m", n+1)
+		}
+		for n := range uint64(50) { // the leader is seconds behind, and speaks
+			time.Sleep(holdAtLeast / 2)
+			in.Adopted("orders", RawID{"m", n + 1})
+		}
+		if _, calls := a.seen(); calls != 0 {
+			t.Error("presented while the leader speaks")
+		}
+		time.Sleep(2 * holdAtLeast) // and then it is dead
+		synctest.Wait()
+		if stored, _ := a.seen(); len(stored) != 50 {
+			t.Errorf("stored %d messages of a leader that is gone, want 50", len(stored))
+		}
+	})
+}
+
+func TestAReplicaDoesNotWaitForEverForAnotherOneThatSpeaksOfOtherMessages(t *testing.T) {
+	bubble(t, func(t *testing.T, in *Intake, a *fakeAdopter) {
+		in.Followed([]string{"orders"}, false)
+		time.Sleep(newcomerDelay) // fake
+		add(in, "m", 1)
+		for range int(holdInAll/holdAtLeast) * 2 {
+			time.Sleep(holdAtLeast / 2)
+			in.Adopted("orders", RawID{"other", 1})
+		}
+		synctest.Wait()
+		if stored, _ := a.seen(); !slices.Equal(stored, []string{"1"}) {
+			t.Errorf("stored %v after %v", stored, holdInAll)
 		}
 	})
 }
@@ -137,16 +208,16 @@ func TestAMessageIsNotPresentedWhenItsNameMayBeForgotten(t *testing.T) {
 		a.mu.Lock()
 		a.fail = func(int) (before, after bool) { return true, false }
 		a.mu.Unlock()
-		in.Add("orders", Message{ID: RawID{"m", 1}, Payload: []byte("1"), ReceivedAt: in.now()})
+		in.Add("orders", Message{Source: "orders", ID: RawID{"m", 1}, Payload: []byte("1"), ReceivedAt: in.now()})
 		time.Sleep(waitingTime + time.Minute) // fake: Redis is away for long
 		a.mu.Lock()
 		a.fail = nil
 		a.mu.Unlock()
-		in.Add("orders", Message{ID: RawID{"m2", 1}, Payload: []byte("2"), ReceivedAt: in.now()})
+		in.Add("orders", Message{Source: "orders", ID: RawID{"m2", 1}, Payload: []byte("2"), ReceivedAt: in.now()})
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if stored, _ := a.seen(); !slices.Equal(stored, []string{"2"}) || in.stats.lost.Load() != 1 {
-			t.Errorf("stored %v, lost %d", stored, in.stats.lost.Load())
+		if stored, _ := a.seen(); !slices.Equal(stored, []string{"2"}) || in.lostCount() != 1 {
+			t.Errorf("stored %v, lost %d", stored, in.lostCount())
 		}
 	})
 }
@@ -159,7 +230,7 @@ func TestAMessageIsNotPresentedWhenItsNameMayBeForgottenBecauseTheMachineSlept(t
 		a.mu.Lock()
 		a.fail = func(int) (before, after bool) { return true, false }
 		a.mu.Unlock()
-		in.Add("orders", Message{ID: RawID{"m", 1}, Payload: []byte("1"), ReceivedAt: in.now()})
+		in.Add("orders", Message{Source: "orders", ID: RawID{"m", 1}, Payload: []byte("1"), ReceivedAt: in.now()})
 		synctest.Wait()
 		slept.Store(int64(2 * time.Hour)) // no timer fires meanwhile
 		a.mu.Lock()
@@ -167,8 +238,8 @@ func TestAMessageIsNotPresentedWhenItsNameMayBeForgottenBecauseTheMachineSlept(t
 		a.mu.Unlock()
 		time.Sleep(time.Minute) // fake
 		synctest.Wait()
-		if stored, _ := a.seen(); len(stored) > 0 || in.stats.lost.Load() != 1 {
-			t.Errorf("stored %v, lost %d; want nothing and 1", stored, in.stats.lost.Load())
+		if stored, _ := a.seen(); len(stored) > 0 || in.lostCount() != 1 {
+			t.Errorf("stored %v, lost %d; want nothing and 1", stored, in.lostCount())
 		}
 	})
 }
@@ -179,13 +250,13 @@ func TestWhatWaitsWhenTheIntakeIsClosedIsStoredAtOnce(t *testing.T) {
 		in := New(a, 1000, slog.New(slog.DiscardHandler))
 		start := time.Now()
 		in.now = func() time.Duration { return time.Since(start) }
-		in.Joined([]string{"orders"}) // a newcomer would wait
-		in.Add("orders", Message{ID: RawID{"m", 1}, Payload: []byte("1"), ReceivedAt: in.now()})
+		in.Followed([]string{"orders"}, false) // a newcomer would wait
+		in.Add("orders", Message{Source: "orders", ID: RawID{"m", 1}, Payload: []byte("1"), ReceivedAt: in.now()})
 		in.Close(time.Hour)
 		if stored, _ := a.seen(); !slices.Equal(stored, []string{"1"}) || time.Since(start) > 0 {
 			t.Errorf("stored %v after %v", stored, time.Since(start))
 		}
-		in.Add("orders", Message{ID: RawID{"m", 2}, Payload: []byte("2"), ReceivedAt: in.now()})
+		in.Add("orders", Message{Source: "orders", ID: RawID{"m", 2}, Payload: []byte("2"), ReceivedAt: in.now()})
 		synctest.Wait()
 		if _, calls := a.seen(); calls != 1 {
 			t.Errorf("%d calls: a message was taken after the end", calls)
@@ -198,7 +269,7 @@ func TestClosingWaitsForAStoreThatDoesNotAnswerOnlyForAWhile(t *testing.T) {
 		in := New(deafAdopter{}, 1000, slog.New(slog.DiscardHandler))
 		start := time.Now()
 		in.now = func() time.Duration { return time.Since(start) }
-		in.Add("orders", Message{ID: RawID{"m", 1}, Payload: []byte("1"), ReceivedAt: in.now()})
+		in.Add("orders", Message{Source: "orders", ID: RawID{"m", 1}, Payload: []byte("1"), ReceivedAt: in.now()})
 		in.Close(3 * time.Second)
 		if took := time.Since(start); took != 3*time.Second {
 			t.Errorf("closing took %v, want 3 s", took)
@@ -214,15 +285,226 @@ func (deafAdopter) Adopt(ctx context.Context, _, _ string, _ uint64, _ []store.R
 	return store.Adopted{}, ctx.Err()
 }
 
-func TestMessagesBeyondTheLimitOfAllChannelsAreGivenUpAndCounted(t *testing.T) {
+// lostCount returns how many messages were given up, for all causes.
+func (in *Intake) lostCount() (n int64) {
+	for _, count := range in.stats.lost {
+		n += count.Load()
+	}
+	return n
+}
+
+// held returns the bytes of all that waits.
+func (in *Intake) held() int {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.bytes
+}
+
+func TestTheNewestMessagesAreRefusedBeyondTheLimitsAndCountedByCause(t *testing.T) {
 	bubble(t, func(t *testing.T, in *Intake, a *fakeAdopter) {
-		in.Joined([]string{"a", "b"}) // so that they wait
-		large := make([]byte, waitingBytes/2)
-		for _, channel := range []string{"a", "b"} {
-			in.Add(channel, Message{ID: RawID{"m", 1}, Payload: large, ReceivedAt: in.now()})
+		in.Followed([]string{"flood", "b"}, false) // so that they wait
+		payload := make([]byte, 1<<20)
+		addTo := func(channel string, n int) {
+			for i := range n {
+				in.Add(channel, Message{Source: channel, ID: RawID{"m", uint64(i + 1)}, Payload: payload, ReceivedAt: in.now()})
+			}
 		}
-		if lost := in.stats.lost.Load(); lost != 1 {
-			t.Errorf("%d lost, want 1", lost)
+		count := func(cause lostCause) int64 { return in.stats.lost[cause].Load() }
+		addTo("flood", 64)
+		if full, all := count(lostChannelFull), count(lostAllFull); full < 15 || full > 17 || all != 0 {
+			t.Errorf("one channel of 64 MiB: %d and %d refused, want a quarter because of the channel", full, all)
+		}
+		before := in.lostCount()
+		addTo("quiet", 5)
+		if n := in.lostCount(); n != before {
+			t.Errorf("%d messages of a quiet channel refused beside a flooded one", n-before)
+		}
+		for i := range 30 {
+			addTo(fmt.Sprint("other", i), 1)
+		}
+		if count(lostAllFull) == 0 {
+			t.Error("no message was refused because all is full")
+		}
+		if held := in.held(); held > waitingBytes {
+			t.Errorf("%d bytes wait, more than %d", held, waitingBytes)
+		}
+		time.Sleep(newcomerDelay + holdAtMost) // fake
+		synctest.Wait()
+		if held := in.held(); held != 0 {
+			t.Errorf("%d bytes are still counted when nothing waits", held)
 		}
 	})
+}
+
+func TestTheLogSaysWhyMessagesWereRefused(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		broken bool
+		want   string
+	}{
+		{"too slow", false, "they come faster than they can be stored"},
+		{"Redis takes none", true, "Redis does not store them"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var text bytes.Buffer
+				a := &fakeAdopter{high: make(map[string]uint64)}
+				a.fail = func(int) (before, after bool) { return test.broken, false }
+				in := New(a, 1000, slog.New(slog.NewTextHandler(&text, nil)))
+				in.now = sinceNow()
+				in.Followed([]string{"a"}, test.broken) // alone: it presents at once, and fails
+				in.Add("a", Message{Source: "a", ID: RawID{"m", 1}, ReceivedAt: in.now()})
+				synctest.Wait()
+				for n := range uint64(70) {
+					in.Add("a", Message{Source: "a", ID: RawID{"m", n + 2}, Payload: make([]byte, 1<<20), ReceivedAt: in.now()})
+				}
+				in.Close(0)
+				if got := text.String(); strings.Count(got, "raw messages refused") != 1 || !strings.Contains(got, test.want) {
+					t.Errorf("the log says\n%swant one line with %q", got, test.want)
+				}
+			})
+		})
+	}
+}
+
+// After a refusal this replica lacks a message that others may be about to store. What it presents behind that would make
+// the store refuse theirs.
+func TestAReplicaThatRefusedAMessageLetsOthersStoreItFirst(t *testing.T) {
+	bubble(t, func(t *testing.T, in *Intake, a *fakeAdopter) {
+		in.Followed([]string{"orders"}, true)
+		large := Message{Source: "orders", ID: RawID{"m", 1}, Payload: make([]byte, waitingBytes), ReceivedAt: in.now()}
+		in.Add("orders", large) // refused
+		add(in, "m", 2)
+		time.Sleep(newcomerDelay - 1) // fake
+		synctest.Wait()
+		if stored, _ := a.seen(); len(stored) > 0 {
+			t.Errorf("stored %v at once, behind a message that it lacks", stored)
+		}
+		time.Sleep(1)
+		synctest.Wait()
+		if stored, _ := a.seen(); !slices.Equal(stored, []string{"2"}) {
+			t.Errorf("stored %v", stored)
+		}
+	})
+}
+
+func TestStoredMessagesAreNotKeptInMemoryByThoseBehindThem(t *testing.T) {
+	b := &backlog{}
+	for n := range uint64(100) {
+		b.messages = append(b.messages, &waiting{Message: Message{ID: RawID{"m", n + 1}}})
+	}
+	array := b.messages
+	b.remove(b.upTo(RawID{"m", 99}))
+	for i, m := range array[:99] {
+		if m != nil {
+			t.Fatalf("message %d is still in the array", i)
+		}
+	}
+	if len(b.messages) != 1 || b.messages[0].ID.Number != 100 {
+		t.Errorf("%d messages remain", len(b.messages))
+	}
+}
+
+// stubbornAdopter refuses events of one channel for good, as Redis does if a key has the wrong type. It takes rejections.
+type stubbornAdopter struct {
+	fakeAdopter
+	channel string
+	refuses bool // rejections too
+}
+
+// wrongType is an error as Redis gives it.
+type wrongType struct{}
+
+func (wrongType) Error() string {
+	return "WRONGTYPE Operation against a key holding the wrong kind of value"
+}
+func (wrongType) RedisError() {}
+
+func (a *stubbornAdopter) Adopt(
+	ctx context.Context, channel, marker string, first uint64, messages []store.RawMessage,
+) (store.Adopted, error) {
+	if channel == a.channel && (a.refuses || slices.ContainsFunc(messages, func(m store.RawMessage) bool { return m.Reason == "" })) {
+		return store.Adopted{}, wrongType{}
+	}
+	r, err := a.fakeAdopter.Adopt(ctx, channel, marker, first, messages)
+	if channel == a.channel {
+		r.Stored, r.Rejected = 0, r.Stored
+	}
+	return r, err
+}
+
+func TestAMessageThatRedisRefusesForGoodIsPutAsideWithTheReasonAndBlocksNothing(t *testing.T) {
+	for _, refuses := range []bool{false, true} {
+		t.Run(fmt.Sprint("its rejection is refused too: ", refuses), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := &stubbornAdopter{channel: "orders", refuses: refuses}
+				a.high = make(map[string]uint64)
+				in := New(a, 1000, slog.New(slog.DiscardHandler))
+				in.now = sinceNow()
+				in.Followed([]string{"orders", "other"}, true)
+				for n := range uint64(5) {
+					add(in, "m", n+1)
+				}
+				in.Add("other", Message{Source: "other", ID: RawID{"m2", 1}, Payload: []byte(`"other"`), ReceivedAt: in.now()})
+				time.Sleep(asideAfter - time.Second)
+				synctest.Wait()
+				if stored, _ := a.seen(); !slices.Equal(stored, []string{`"other"`}) {
+					t.Errorf("stored %v, want the other channel's message and nothing put aside yet", stored)
+				}
+				time.Sleep(asideAfter)
+				synctest.Wait()
+				aside, lost := in.stats.aside.Load(), in.stats.lost[lostRefused].Load()
+				if refuses && (aside != 0 || lost != 5) || !refuses && (aside != 5 || lost != 0) {
+					t.Errorf("put aside %d, given up %d of 5 messages", aside, lost)
+				}
+				if held := in.held(); held != 0 {
+					t.Errorf("%d bytes still wait", held)
+				}
+				in.Close(0)
+			})
+		})
+	}
+}
+
+func TestPresentersAreBoundedAndEndWhenNothingIsLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &slowAdopter{}
+		in := New(a, 1000, slog.New(slog.DiscardHandler))
+		in.now = sinceNow()
+		in.Followed([]string{"progress:*"}, true)
+		for i := range 10_000 {
+			in.Add(fmt.Sprint("progress:", i), Message{
+				Source: "progress:*", ID: RawID{"m", 1}, Payload: []byte(`{"progress":1}`), ReceivedAt: in.now(),
+			})
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if most := a.most.Load(); most > presentersAtMost {
+			t.Errorf("%d calls at a time, want at most %d", most, presentersAtMost)
+		}
+		in.mu.Lock()
+		presenters := in.presenters
+		in.mu.Unlock()
+		if done, held := a.done.Load(), in.held(); done != 10_000 || presenters != 0 || held != 0 {
+			t.Errorf("%d calls done, %d presenters and %d bytes left", done, presenters, held)
+		}
+		in.Close(0)
+	})
+}
+
+// slowAdopter takes 50 ms for a call, and counts how many are made at a time.
+type slowAdopter struct{ now, most, done atomic.Int64 }
+
+func (a *slowAdopter) Adopt(_ context.Context, _, _ string, _ uint64, m []store.RawMessage) (store.Adopted, error) {
+	n := a.now.Add(1)
+	for {
+		most := a.most.Load()
+		if n <= most || a.most.CompareAndSwap(most, n) {
+			break
+		}
+	}
+	time.Sleep(50 * time.Millisecond)
+	a.now.Add(-1)
+	a.done.Add(1)
+	return store.Adopted{Stored: len(m)}, nil
 }

@@ -19,6 +19,7 @@ type recorder struct{ raw []ingest.Message }
 
 func (r *recorder) Announced(string, []byte)       {}
 func (r *recorder) Raw(_ string, m ingest.Message) { r.raw = append(r.raw, m) }
+func (r *recorder) Adopted(string, ingest.RawID)   {}
 func (r *recorder) Subscribed([]string, bool)      {}
 func (r *recorder) Lost()                          {}
 func (r *recorder) payloads() (all []string) {

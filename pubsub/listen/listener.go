@@ -41,8 +41,11 @@ type Receiver interface {
 	Announced(channel string, payload []byte)
 	// Raw hands over a raw message.
 	Raw(channel string, m ingest.Message)
-	// Subscribed says that everything published on channels from now on is handed over. alone is true if no other
-	// replica was connected to Redis at that moment.
+	// Adopted says that the raw message of channel with this name is stored, and so are those before it that have the
+	// same marker. Where an announcement says so, Adopted may not.
+	Adopted(channel string, id ingest.RawID)
+	// Subscribed says that everything published on channels (or patterns) from now on is handed over. alone is true if
+	// nobody else had subscribed to any of them at that moment.
 	Subscribed(channels []string, alone bool)
 	// Lost says that nothing is handed over any more, until Subscribed is called again.
 	Lost()

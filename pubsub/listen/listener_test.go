@@ -14,6 +14,7 @@ import (
 
 	"sluice/pubsub/ingest"
 	"sluice/pubsub/listen"
+	"sluice/store"
 	"sluice/store/storetest"
 )
 
@@ -45,6 +46,9 @@ func (d *diary) Raw(channel string, m ingest.Message) {
 func (d *diary) Subscribed(channels []string, alone bool) {
 	slices.Sort(channels)
 	d.note("subscribed %v, alone: %v", channels, alone)
+}
+func (d *diary) Adopted(channel string, id ingest.RawID) {
+	d.note("adopted %s %s %d", channel, id.Marker, id.Number)
 }
 func (d *diary) Lost() { d.note("lost") }
 
@@ -147,5 +151,37 @@ func TestTheSecondReplicaHearsThatItIsNotAlone(t *testing.T) {
 		second, b := start(t, s.Client(t), "b")
 		second.Want(listen.Subscription{Channel: "orders", Live: true})
 		b.waitFor(t, "subscribed [orders], alone: false", 1)
+	})
+}
+
+func TestAReplicaHearsOfWhichChannelsItIsTheOnlyFollower(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, s *storetest.Server) {
+		first, a := start(t, s.Client(t), "a")
+		first.Want(listen.Subscription{Channel: "orders", Raw: true})
+		first.Want(listen.Subscription{Channel: "progress:*", Raw: true, Pattern: true})
+		a.waitFor(t, "subscribed [orders], alone: true", 1)
+		a.waitFor(t, "subscribed [progress:*], alone: true", 1)
+		second, b := start(t, s.Client(t), "b")
+		for _, channel := range []string{"orders", "stock"} {
+			second.Want(listen.Subscription{Channel: channel, Live: true, Raw: true})
+		}
+		second.Want(listen.Subscription{Channel: "progress:*", Raw: true, Pattern: true})
+		b.waitFor(t, "subscribed [orders], alone: false", 1)
+		b.waitFor(t, "subscribed [stock], alone: true", 1)
+		b.waitFor(t, "subscribed [progress:*], alone: false", 1)
+	})
+}
+
+func TestANoticeOfAdoptedMessagesIsHandedOver(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, s *storetest.Server) {
+		rdb := s.Client(t)
+		l, d := start(t, rdb, "a")
+		l.Want(listen.Subscription{Channel: "progress:*", Raw: true, Pattern: true})
+		d.waitFor(t, "subscribed [progress:*], alone: true", 1)
+		for _, text := range []string{"not readable", "m1 7 progress:t1", "m1 8 progress:any name"} {
+			rdb.Publish(t.Context(), store.AdoptedChannel, text)
+		}
+		d.waitFor(t, "adopted progress:t1 m1 7", 1)
+		d.waitFor(t, "adopted progress:any name m1 8", 1)
 	})
 }

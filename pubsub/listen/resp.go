@@ -27,6 +27,7 @@ const (
 	channelMessage                    // a message to a subscribed channel
 	patternMessage                    // a message to a channel that matches a subscribed pattern
 	integerReply                      // the reply to PUBLISH, or a number in the one to PUBSUB NUMSUB
+	arrayReply                        // the header of an array, such as the reply to EXEC or PUBSUB NUMSUB
 	errorReply                        // the reply to any command that failed
 	subscribed                        // a subscription to a channel or a pattern is confirmed
 	unsubscribed                      // the end of a subscription is confirmed
@@ -44,8 +45,8 @@ type message struct {
 
 var errProtocol = errors.New("not a RESP reply")
 
-// next returns the next message. Of an array, such as the reply to EXEC, it returns the elements one by one and skips
-// the header: no caller needs to know which command a reply belongs to.
+// next returns the next message. Of an array it returns the header and then the elements, one by one: no caller needs to
+// know where an array ends.
 func (r *respReader) next() (message, error) {
 	for {
 		line, err := r.line()
@@ -74,7 +75,9 @@ func (r *respReader) next() (message, error) {
 				return message{}, err
 			}
 			return message{kind: otherReply}, nil
-		case '*', '_':
+		case '*':
+			return message{kind: arrayReply}, nil
+		case '_':
 		default:
 			return message{}, fmt.Errorf("%w: %.40q", errProtocol, line)
 		}

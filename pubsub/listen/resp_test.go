@@ -25,8 +25,10 @@ func TestTheReaderUnderstandsWhatRedisSends(t *testing.T) {
 		{kind: channelMessage, channel: "a", payload: []byte("x\r\ny!")},
 		{kind: patternMessage, pattern: "a*", channel: "ab"},
 		{kind: otherReply},
+		{kind: arrayReply},
 		{kind: integerReply, integer: 7},
 		{kind: errorReply, text: "NOPERM no"},
+		{kind: arrayReply},
 		{kind: otherReply},
 		{kind: otherReply},
 		{kind: channelMessage, channel: "a", payload: []byte("123456789")}, // one byte more than may be: seen as too long

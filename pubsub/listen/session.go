@@ -42,8 +42,25 @@ type session struct {
 
 // batch is a number of subscriptions that are in place when their marker comes.
 type batch struct {
-	channels []string
-	alone    bool // no other replica was connected when the marker was published
+	channels []string // or patterns
+	first    int      // the index, in order.followers, of the first one's entry
+	counts   []int64  // how many subscribers each of order.followers has; nil if the reader gets this from the connection
+}
+
+// alone returns those channels of a batch that this replica alone follows, and the others. counts are those that the
+// reader got; a channel without a count has several followers, for all that is known.
+func (b batch) alone(counts []int64) (alone, others []string) {
+	if b.counts != nil {
+		counts = b.counts
+	}
+	for i, channel := range b.channels {
+		if i += b.first; i < len(counts) && counts[i] == 1 {
+			alone = append(alone, channel)
+		} else {
+			others = append(others, channel)
+		}
+	}
+	return alone, others
 }
 
 func newSession(l *Listener, c *conn, probes string) *session {
@@ -58,7 +75,7 @@ func newSession(l *Listener, c *conn, probes string) *session {
 // runSession connects, subscribes to all that is wanted, and reads until something breaks or parent ends.
 func (l *Listener) runSession(parent context.Context) error {
 	probes := store.ProbeChannel(l.cfg.Replica)
-	c, err := dial(parent, l.cfg.Redis.Options(), l.maxBytes, l.now, probes, store.MarkerChannel)
+	c, err := dial(parent, l.cfg.Redis.Options(), l.maxBytes, l.now, probes, store.MarkerChannel, store.AdoptedChannel)
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
@@ -117,9 +134,9 @@ func (s *session) leave() {
 
 // read is the reading goroutine. It waits for nothing but the connection.
 func (s *session) read() error {
-	// receivers is how many connections follow the markers: the reply to NUMSUB, which comes before the marker it was
-	// sent with in every version of Redis. The reply to PUBLISH has the same figure, but comes after the marker in some.
-	receivers := int64(0)
+	// counts is the reply to NUMSUB, which comes before the marker it was sent with in every version of Redis. Replies
+	// to PUBLISH stand behind it, before the marker or after it.
+	var counts []int64
 	for {
 		m, err := s.conn.next()
 		if err != nil {
@@ -127,7 +144,9 @@ func (s *session) read() error {
 		}
 		switch m.kind {
 		case integerReply:
-			receivers = m.integer
+			counts = append(counts, m.integer)
+		case arrayReply:
+			counts = counts[:0]
 		case errorReply:
 			return refusal(m.text)
 		case subscribed:
@@ -140,12 +159,12 @@ func (s *session) read() error {
 			s.sequencer.Forget(m.channel)
 		case patternMessage:
 			if m.channel == store.PatternMarkerChannel {
-				s.markerCame(string(m.payload), receivers)
+				s.markerCame(string(m.payload), counts)
 			} else {
 				err = s.rawCame(m.pattern, m.channel, m.payload)
 			}
 		case channelMessage:
-			err = s.messageCame(m, receivers)
+			err = s.messageCame(m, counts)
 		}
 		if err != nil {
 			return err
@@ -154,10 +173,12 @@ func (s *session) read() error {
 }
 
 // messageCame handles a message to a subscribed channel.
-func (s *session) messageCame(m message, receivers int64) error {
+func (s *session) messageCame(m message, counts []int64) error {
 	switch m.channel {
 	case store.MarkerChannel:
-		s.markerCame(string(m.payload), receivers)
+		s.markerCame(string(m.payload), counts)
+	case store.AdoptedChannel:
+		s.noticeCame(m.payload)
 	case s.probes:
 		s.probeCame(string(m.payload))
 	default:
@@ -171,15 +192,30 @@ func (s *session) messageCame(m message, receivers int64) error {
 }
 
 // markerCame handles a marker of this replica or of another one.
-func (s *session) markerCame(text string, receivers int64) {
+func (s *session) markerCame(text string, counts []int64) {
 	marker, sources, _ := strings.Cut(text, " ")
 	s.batchMu.Lock()
 	b, own := s.batches[marker]
 	delete(s.batches, marker)
 	s.batchMu.Unlock()
 	s.sequencer.Marker(marker, strings.Fields(sources), own)
-	if own && len(b.channels) > 0 {
-		s.listener.cfg.Receiver.Subscribed(b.channels, b.alone || receivers == 1)
+	if !own {
+		return
+	}
+	alone, others := b.alone(counts)
+	if len(alone) > 0 {
+		s.listener.cfg.Receiver.Subscribed(alone, true)
+	}
+	if len(others) > 0 {
+		s.listener.cfg.Receiver.Subscribed(others, false)
+	}
+}
+
+// noticeCame takes a notice of raw messages that are stored. One that is not readable does no harm: what it would have
+// saved is presented to the store in vain.
+func (s *session) noticeCame(payload []byte) {
+	if n, err := store.ParseNotice(payload); err == nil {
+		s.listener.cfg.Receiver.Adopted(n.Channel, ingest.RawID{Marker: n.Marker, Number: n.Number})
 	}
 }
 
@@ -193,7 +229,7 @@ func (s *session) rawCame(source, channel string, payload []byte) error {
 	if !ok {
 		return nil
 	}
-	s.listener.cfg.Receiver.Raw(channel, ingest.Message{ID: id, Payload: payload, ReceivedAt: receivedAt})
+	s.listener.cfg.Receiver.Raw(channel, ingest.Message{Source: source, ID: id, Payload: payload, ReceivedAt: receivedAt})
 	if id.Number == 1 && source != channel && s.sequencer.Counted(source) == countedAtMost {
 		// The counts take memory. A new marker sets all of them back, on every replica.
 		s.listener.Want(Subscription{Channel: source, Raw: true, Pattern: true})

@@ -63,7 +63,12 @@ type order struct {
 	batch         batch // confirmed by marker
 	marker        string
 	sources       []string // of raw messages, channels
+	patternBatch  batch    // confirmed by patternMarker
 	patternMarker string
+
+	// followers is, for each channel of batch and then of patternBatch, the name whose subscribers count as its followers:
+	// of a channel with raw messages itself; of others that of the markers, which all replicas follow.
+	followers []string
 }
 
 // newOrder makes an order of subscriptions, with new markers.
@@ -77,10 +82,17 @@ func newOrder(add []Subscription) order {
 			o.patterns = append(o.patterns, source)
 			continue
 		}
+		o.batch.channels = append(o.batch.channels, sub.Channel)
 		if source != "" {
 			o.sources = append(o.sources, source)
+			o.followers = append(o.followers, source)
+		} else {
+			o.followers = append(o.followers, store.MarkerChannel)
 		}
-		o.batch.channels = append(o.batch.channels, sub.Channel)
+	}
+	o.patternBatch = batch{channels: o.patterns, first: len(o.followers)}
+	for range o.patterns {
+		o.followers = append(o.followers, store.MarkerChannel)
 	}
 	return o
 }
@@ -114,7 +126,7 @@ func (s *session) subscribe(ctx context.Context, add []Subscription) error {
 		return s.subscribeApart(ctx, o)
 	}
 	s.expect(o)
-	commands = append(commands, []string{"PUBSUB", "NUMSUB", store.MarkerChannel}) // read takes the reply
+	commands = append(commands, append([]string{"PUBSUB", "NUMSUB"}, o.followers...)) // read takes the reply
 	commands = append(commands, markers...)
 	if !s.listener.full.Load() {
 		commands = append(append([][]string{{"MULTI"}}, commands...), []string{"EXEC"})
@@ -138,11 +150,15 @@ func (s *session) subscribeApart(ctx context.Context, o order) error {
 		}
 	}
 	rdb := s.listener.cfg.Redis
-	replicas, err := rdb.PubSubNumSub(ctx, store.MarkerChannel).Result()
+	subscribers, err := rdb.PubSubNumSub(ctx, o.followers...).Result()
 	if err != nil {
 		return err
 	}
-	o.batch.alone = replicas[store.MarkerChannel] == 1
+	counts := make([]int64, len(o.followers))
+	for i, name := range o.followers {
+		counts[i] = subscribers[name]
+	}
+	o.batch.counts, o.patternBatch.counts = counts, counts
 	s.expect(o)
 	for _, m := range markers {
 		if err := rdb.Publish(ctx, m[1], m[2]).Err(); err != nil {
@@ -158,6 +174,6 @@ func (s *session) expect(o order) {
 	defer s.batchMu.Unlock()
 	s.batches[o.marker] = o.batch
 	if len(o.patterns) > 0 {
-		s.batches[o.patternMarker] = batch{}
+		s.batches[o.patternMarker] = o.patternBatch
 	}
 }

@@ -20,6 +20,9 @@
 --   adoptedTTL   seconds that the highest number is kept
 --   rejectedCap  how many messages the list of rejected ones keeps
 --   rejectedTTL  seconds that it is kept after the newest one
+--   notices      the pub/sub channel of notices (see ParseNotice)
+--   channel      the channel's name
+--   unheard      '1' if not everybody who gets the raw messages gets the announcements of their events
 --
 -- ARGV then, for each message, as messageArgs in script.go sends it
 --   reason       why the message is rejected, a JSON text; '' if it is an event
@@ -34,7 +37,7 @@
 --
 -- It returns three numbers: {highest number stored or rejected before, events stored now, messages rejected now}.
 local live, capacity, ttl, metaTTL, finalTTL, base, first, marker, adoptedTTL, rejectedCap,
-  rejectedTTL = unpack(ARGV, 1, 11)
+  rejectedTTL, notices, channel, unheard = unpack(ARGV, 1, 14)
 local history, meta, adopted, rejected = unpack(KEYS)
 local rule = {capacity = tonumber(capacity), ttl = ttl, metaTTL = metaTTL, finalTTL = finalTTL, base = base}
 
@@ -48,8 +51,9 @@ end
 
 local before = tonumber(redis.call('GET', adopted) or '0')
 local highest, storedNow, rejectedNow = before, 0, 0
+local announced = false -- the message with the highest number is an event
 local number = tonumber(first)
-for i = 12, #ARGV, 9 do
+for i = 15, #ARGV, 9 do
   local reason, payload, eventType, data, fill, fillAt, progress, nonce, final = unpack(ARGV, i, i + 8)
   if number > highest then -- no replica has presented it yet
     highest = number
@@ -59,7 +63,8 @@ for i = 12, #ARGV, 9 do
       local origin = marker .. ' ' .. string.format('%.0f', number) .. '\n'
       if add(history, meta, live, rule, event, origin) ~= 'ok' then reason = '"the task has already ended"' end
     end
-    if reason == '' then
+    announced = reason == ''
+    if announced then
       storedNow = storedNow + 1
     else
       reject(reason, payload)
@@ -70,5 +75,9 @@ for i = 12, #ARGV, 9 do
 end
 if highest > before then
   redis.call('SET', adopted, string.format('%.0f', highest), 'EX', adoptedTTL)
+  if unheard == '1' or not announced then
+    -- The others do some work in vain without it: no reason to fail.
+    redis.pcall('PUBLISH', notices, marker .. ' ' .. string.format('%.0f', highest) .. ' ' .. channel)
+  end
 end
 return {before, storedNow, rejectedNow}
