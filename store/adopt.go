@@ -31,18 +31,22 @@ type Adopted struct {
 // because the message is rejected or because replicas follow the channel by a pattern, one notice for each call says so
 // (see [ParseNotice]).
 func (s *Store) Adopt(ctx context.Context, channel, marker string, first uint64, messages []RawMessage) (Adopted, error) {
+	k := kind.Of(channel)
 	keys := []string{historyKey(channel), metaKey(channel), adoptedKey(channel, marker), rejectedKey(channel)}
 	args := adoptArgs{
 		ruleArgs: s.ruleArgs(channel), First: first, Marker: marker,
 		AdoptedTTL: seconds(adoptedTTL), RejectedCap: rejectedCap, RejectedTTL: seconds(rejectedTTL),
-		Notices: AdoptedChannel, Channel: channel, Unheard: kind.Of(channel).ByPattern(),
+		Notices: AdoptedChannel, Channel: channel, Unheard: k.ByPattern(),
 	}.argv()
 	for _, m := range messages {
-		message := messageArgs{Payload: shown(m.Payload)}
+		var message messageArgs
 		if m.Reason != "" {
 			message.Reason = jsonString(m.Reason)
 		} else {
 			message.eventArgs = newEventArgs(m.Draft)
+		}
+		if m.Reason != "" || k.Ends() { // else the script cannot reject it, and the payload would be sent twice
+			message.Payload = shown(m.Payload)
 		}
 		args = append(args, message.argv()...)
 	}
