@@ -1,5 +1,5 @@
-// Package ingest takes raw messages in: payloads that somebody published with PUBLISH straight to a Redis channel. It
-// gives each of them a name, and has the store adopt it exactly once, however many replicas run.
+// Package ingest accepts raw messages: payloads that somebody published with PUBLISH straight to a Redis channel. It
+// gives each of them a name and presents it to the store, which stores it exactly once, however many replicas run.
 //
 // A [Sequencer] names the messages. An [Intake] presents them to the store until they are stored. The package knows no
 // connections: package listen calls the Sequencer with what a connection delivers, and package pubsub hands the named
@@ -12,10 +12,11 @@
 // marker, and how many messages of the channel came since it. That is its [RawID]. A marker is a random text that a replica
 // publishes when it subscribes.
 //
-// Each replica keeps every message until it is known to be stored, and may present it to the store under its RawID, in
-// order. The store's adopt script remembers, per channel and marker, the highest number it has taken in, and takes in only
-// higher ones. So several replicas may present the same message, and one replica may present it again when it got no
-// answer: that the message is stored exactly once hangs on its name alone. Who presents, and when, is a matter of cost.
+// Each replica keeps every message until it knows that it is stored. It may present it to the store at any time, under its
+// RawID, in order. The store's adopt script remembers, per channel and marker, the highest number that it has stored or
+// rejected, and accepts only higher ones. So several replicas may present the same message, and one replica may present it
+// again when it got no answer. Exactly once follows from names and numbers alone. Who presents, and when, is a matter of
+// cost.
 //
 // One replica leads a source: it presents at once. The others hold a message, and drop it when they hear that it is
 // stored: by the announcement of its event, or by a notice (store.ParseNotice). When nobody is heard, they present it.
@@ -48,9 +49,9 @@
 //
 // An announcement tells a replica which message was stored. It reaches all who follow a channel by its name, so a notice is
 // only sent for channels that are followed by a pattern, and for rejected messages. The adopt script publishes it in the same
-// step. Measured with redis-server 7.0.15 on single messages, per script call of 35 µs of Redis's CPU time:
+// step. Measured with redis-server 7.0.15 on single messages, added to the 35 µs of Redis's CPU time of a script call:
 //
-//	replicas   notice by the script   notice by a command of the replica   calls in vain without any
+//	replicas   notice by the script   notice by a command of the replica   calls in vain without any notice
 //	       1                 + 5 µs                              + 17 µs                           0
 //	       3                + 10 µs                              + 22 µs                     + 70 µs
 //	       6                + 16 µs                              + 30 µs                    + 175 µs
@@ -64,22 +65,24 @@
 //
 // Newcomers. A replica that begins to follow a source beside others gets the messages after its marker, and not those
 // before, which others may still have to present. It presents nothing that it received in its first second until a second
-// has passed. The same holds for a replica that refused a message.
+// has passed. The same holds for a replica that dropped a message for
+// want of space: another one may be about to store it.
 //
-// Backlog. What comes faster than it is stored waits in memory. The bounds are in bytes, with an allowance for what a message
-// and a channel need beside the payload. A channel may hold three times as much as is left free for all: one that is flooded
-// gets 48 MiB and leaves 16 to others. Beyond that the newest message is refused, counted and logged with the reason.
-// Refusing the oldest would take away what the store is about to get, for the same loss.
+// Backlog. What comes faster than it is stored waits in memory. The bounds are in bytes, with an allowance for what a
+// message and a channel need beside the payload. A channel may hold three times as much as is left free for all: one that
+// is flooded gets 48 MiB and leaves 16 to others. Beyond that the newest message is dropped, counted and logged with the
+// reason. To drop the oldest would take away what the store is about to get, for the same loss.
 //
-// Backlogs have no goroutine of their own. At most 256 goroutines present those that are due, one call for each channel at
-// a time: the next call must not overtake one that may have failed. While a call is on its way, the next messages of its
-// channel are parsed.
+// Backlogs have no goroutine of their own. At most 256 goroutines present those that are due. A channel has one call at a
+// time, because the next one must not overtake one that may have failed. While a call is on its way, the next messages of
+// its channel are parsed.
 //
 // Messages that Redis refuses. An error that passes (store.Temporary) is waited out. With another one, a key of the wrong
 // type say, the messages are presented one by one, and after some time each that is still refused is put aside: it goes to
-// the rejected messages with the reason. If Redis refuses that as well, it is given up and counted.
+// the rejected messages with the reason. If Redis refuses that as well, it is dropped and counted.
 //
-// What an anonymous reader can make of this: by watching a channel he makes one replica more follow it.
+// What an anonymous reader can make of this: whoever watches a channel makes one more replica follow it. Somebody who
+// subscribes in Redis itself counts as a follower too, so that the next replica waits for a second before it leads.
 //
 //	waiting in all channels together                64 MiB
 //	waiting in one channel                          3 times what is free

@@ -50,7 +50,7 @@ type Intake struct {
 	log        *slog.Logger
 	stats      stats
 	metrics    []prometheus.Collector
-	now        func() time.Duration // boottime.Now: a name may be forgotten while the machine sleeps
+	now        func() time.Duration // boottime.Now, because Redis may forget a marker while the machine sleeps
 
 	// ctx ends all presenting. It is held here because Add starts goroutines, and a message comes without a context.
 	ctx    context.Context
@@ -67,11 +67,11 @@ type Intake struct {
 	presenters int                 // goroutines that present; guarded by mu
 	failing    int                 // backlogs whose last presentation failed; guarded by mu
 	refused    refusals            // guarded by mu
-	closing    bool                // no message is taken any more, and those that wait are due at once; guarded by mu
+	closing    bool                // no message is accepted any more, and those that wait are due at once; guarded by mu
 	empty      chan struct{}       // closed when closing and no message waits any more; guarded by mu
 }
 
-// refusals is what the next line of the log says of messages that were refused.
+// refusals is what the next line of the log says of messages that were dropped because too many wait.
 type refusals struct {
 	count  int
 	logged time.Duration // when the last line was written; 0: never
@@ -118,8 +118,8 @@ func (in *Intake) Lost() {
 	clear(in.leads)
 }
 
-// Add takes a message, which is kept until it is stored or given up. It does not block. The messages of a channel must
-// be added in the order in which Redis delivers them.
+// Add accepts a message. It is kept until it is stored, rejected or dropped (see the bounds in the package comment).
+// Add does not block. The messages of a channel must be added in the order in which Redis delivers them.
 func (in *Intake) Add(channel string, m Message) {
 	in.stats.seen.Add(1)
 	in.mu.Lock()
@@ -151,7 +151,7 @@ func (in *Intake) Add(channel string, m Message) {
 	in.schedule(b)
 }
 
-// refuse gives a message up because there is no place for it; in.mu is held. Other replicas may have taken it: if this
+// refuse drops a message because there is no place for it; in.mu is held. Other replicas may have taken it: if this
 // one presented the messages behind it at once, they could no longer present it. So it waits as a newcomer does.
 func (in *Intake) refuse(channel string, m Message, all bool) {
 	cause, now := lostChannelFull, in.now()
@@ -168,7 +168,7 @@ func (in *Intake) refuse(channel string, m Message, all bool) {
 	if in.failing > 0 {
 		why = "Redis does not store them"
 	}
-	in.log.Error("raw messages refused: too many wait, because "+why,
+	in.log.Error("raw messages dropped: too many wait, because "+why,
 		"messages", in.refused.count, "cause", string(cause), "last channel", channel, "waiting MiB", in.bytes>>20)
 	in.refused = refusals{logged: now}
 }
@@ -197,8 +197,8 @@ func (in *Intake) Adopted(channel string, id RawID) {
 	}
 }
 
-// Close takes no more messages, presents those that wait for at most grace, and returns when nothing is being
-// presented any more.
+// Close makes Add drop all further messages. It goes on presenting those that wait, for grace at most, and returns when
+// all goroutines have ended.
 func (in *Intake) Close(grace time.Duration) {
 	in.mu.Lock()
 	in.closing = true
@@ -226,6 +226,6 @@ func (in *Intake) Close(grace time.Duration) {
 	in.wg.Wait()
 	if left > 0 {
 		in.stats.lost[lostStopped].Add(int64(left))
-		in.log.Error("raw messages given up: this replica stops, and Redis does not store them", "messages", left)
+		in.log.Error("raw messages lost: Redis does not store them, and this replica stops", "messages", left)
 	}
 }

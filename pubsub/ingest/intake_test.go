@@ -359,7 +359,7 @@ func TestTheLogSaysWhyMessagesWereRefused(t *testing.T) {
 					in.Add("a", Message{Source: "a", ID: RawID{"m", n + 2}, Payload: make([]byte, 1<<20), ReceivedAt: in.now()})
 				}
 				in.Close(0)
-				if got := text.String(); strings.Count(got, "raw messages refused") != 1 || !strings.Contains(got, test.want) {
+				if got := text.String(); strings.Count(got, "raw messages dropped") != 1 || !strings.Contains(got, test.want) {
 					t.Errorf("the log says\n%swant one line with %q", got, test.want)
 				}
 			})

@@ -57,10 +57,10 @@ func (l *lead) due(receivedAt time.Duration) time.Duration {
 	return min(max(receivedAt, l.heard)+l.hold, receivedAt+holdInAll)
 }
 
-// presented takes what became of a presentation. taken is true if this replica was the first with any of the messages.
-func (l *lead) presented(taken bool) {
+// presented learns from a presentation. first is true if this replica came first with any of the messages.
+func (l *lead) presented(first bool) {
 	switch {
-	case taken: // there is no leader, or this replica is it
+	case first: // there is no leader, or this replica is it
 		l.ours = true
 		l.setLimit(holdAtLeast)
 	case l.ours:

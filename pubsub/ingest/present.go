@@ -74,7 +74,7 @@ func (in *Intake) call(channel string, first RawID, messages []store.RawMessage)
 	return in.adopter.Adopt(ctx, channel, first.Marker, first.Number, messages)
 }
 
-// makeDrafts makes of messages what the store takes, unless that was done before.
+// makeDrafts turns messages into the form that Adopt expects, unless that was done before.
 func (in *Intake) makeDrafts(channel string, messages []*waiting) {
 	for _, m := range messages {
 		if m.draft != nil {
@@ -88,7 +88,7 @@ func (in *Intake) makeDrafts(channel string, messages []*waiting) {
 	}
 }
 
-// presented takes what became of a batch.
+// presented handles the result of a presentation.
 func (in *Intake) presented(b *backlog, batch []*waiting, result store.Adopted, err error) {
 	if err != nil && in.ctx.Err() == nil && in.mustPutAside(b, batch, err) {
 		in.putAside(b, batch[0], err)
@@ -105,16 +105,16 @@ func (in *Intake) presented(b *backlog, batch []*waiting, result store.Adopted, 
 	in.schedule(b)
 }
 
-// stored takes what Redis said of a batch; in.mu is held.
+// stored handles the answer of Redis to a batch; in.mu is held.
 func (in *Intake) stored(b *backlog, batch []*waiting, result store.Adopted) {
 	in.stats.stored.Add(int64(result.Stored))
 	in.stats.rejected.Add(int64(result.Rejected))
-	taken := result.Stored+result.Rejected > 0
-	if !taken {
+	first := result.Stored+result.Rejected > 0 // this replica came first with some of them
+	if !first {
 		in.stats.vain.Add(1)
 	}
-	if taken || b.retry == 0 { // else this replica may have stored them itself, by a call whose answer was lost
-		in.lead(batch[0].Source).presented(taken)
+	if first || b.retry == 0 { // else this replica may have stored them itself, by a call whose answer was lost
+		in.lead(batch[0].Source).presented(first)
 	}
 	in.recovered(b)
 	b.trouble = trouble{}
@@ -171,7 +171,7 @@ func (in *Intake) mustPutAside(b *backlog, batch []*waiting, err error) bool {
 	return len(batch) == 1 && b.trouble.tries >= asideTries && now-b.trouble.since >= asideAfter
 }
 
-// putAside has the store reject a message that Redis refuses to store. If Redis refuses that too, the message is given up.
+// putAside has the store reject a message that Redis refuses to store. If Redis refuses that too, the message is dropped.
 // Those behind it go on; the reason is still there, so each of them is tried once.
 func (in *Intake) putAside(b *backlog, m *waiting, cause error) {
 	reason := "Redis refuses this message: " + store.TroubleOf(cause).Message
@@ -187,7 +187,7 @@ func (in *Intake) putAside(b *backlog, m *waiting, cause error) {
 		in.failed(b, err)
 	default:
 		in.stats.lost[lostRefused].Add(1)
-		in.log.Error("raw message given up: Redis refuses it, and to keep it among the rejected ones",
+		in.log.Error("raw message lost: Redis refuses it, and to keep it among the rejected ones",
 			"channel", b.channel, "error", cause)
 	}
 	if err == nil || !store.Temporary(err) {

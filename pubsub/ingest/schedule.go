@@ -35,11 +35,11 @@ func (in *Intake) schedule(b *backlog) {
 	}
 }
 
-// due returns when the first message of a backlog may be presented; any is false if there is none. It gives up messages that
+// due returns when the first message of a backlog may be presented; any is false if there is none. It drops messages that
 // are too old. in.mu is held.
 func (in *Intake) due(b *backlog, now time.Duration) (due time.Duration, any bool) {
 	for len(b.messages) > 0 && now-b.messages[0].ReceivedAt > waitingTime {
-		in.remove(b, 0, 1) // The store may have forgotten its marker, and would store it a second time.
+		in.remove(b, 0, 1) // the store may have forgotten its marker, and would store the message a second time
 		in.stats.lost[lostTooOld].Add(1)
 	}
 	if len(b.messages) == 0 {

@@ -6,14 +6,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Name and help of the counter of raw messages that a replica gave up. Each cause has a label; who counts another cause
+// Name and help of the counter of raw messages that a replica dropped. Each cause has a label. Whoever counts another cause
 // uses the same name and help.
 const (
 	LostName = "sluice_raw_lost_total"
-	LostHelp = "Raw PUBLISH messages that this replica gave up; another one may have stored them."
+	LostHelp = "Raw PUBLISH messages that this replica dropped; another one may have stored them."
 )
 
-// lostCause is why a message was given up: a label of LostName.
+// lostCause is why a message was dropped: a label of LostName.
 type lostCause string
 
 const (
