@@ -15,8 +15,8 @@ import (
 // Bounds and times; the package comment has them in a table.
 const (
 	waitingBytes    = 64 << 20 // all waiting messages, with the overheads
-	messageOverhead = 160      // of a message: waiting, its place in the array, its marker
-	backlogOverhead = 512      // of a channel: backlog, its places in the maps, the heap and the queue
+	messageOverhead = 128      // of a message: waiting, its place in the array, what malloc adds
+	backlogOverhead = 384      // of a channel: backlog, its places in the maps, the heap and the queue
 	waitingTime     = 15 * time.Minute
 
 	newcomerDelay = time.Second
