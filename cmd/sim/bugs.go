@@ -40,8 +40,8 @@ var bugs = []bug{
 		{"store/adopt.go", "	if len(reply) != 3 {\n", "	s.rdb.Set(ctx, keys[2], first+uint64(len(messages))-1, adoptedTTL)\n	if len(reply) != 3 {\n"},
 	}, nil},
 	{"presentations", "the first of several raw messages is presented after the others", []edit{{
-		"pubsub/ingest/backlog.go", "	return slices.Clip(b.messages)\n",
-		"	return slices.Clip(b.messages[min(1, max(len(b.messages)-1, 0)):])\n",
+		"pubsub/ingest/backlog.go", "	return slices.Clone(b.messages[from:end])\n",
+		"	return slices.Clone(b.messages[min(from+1, max(end-1, from)):end])\n",
 	}}, nil},
 	{"fence", "a channel is compared with Redis before what is under way has arrived", []edit{
 		{"pubsub/sync.go", "	if err := b.listener.Fence(ctx); err != nil {\n", "	if err := error(nil); err != nil {\n"},

@@ -185,7 +185,8 @@ func (c *comparison) script() []string {
 	case 3, 4:
 		message := slices.Concat([]string{c.pick("", "", `"no good"`), `"payload"`}, event)
 		return slices.Concat([]string{"EVAL", c.scripts["adopt"], "4"}, keys, []string{"{" + name + "}:adopted:m", "{" + name + "}:rejected"},
-			rule, []string{c.pick("1", "2", "3"), "m", "3600", "100", "600"}, message, message)
+			rule, []string{c.pick("1", "2", "3"), "m", "3600", "100", "600", "notices", name, c.pick("", "1")},
+			message, message)
 	default:
 		return []string{"EVAL", c.pick(
 			"return {1, 2.9, 'a', false, 'never'}", "return {true, {1, {2}}}", "return redis.status_reply('FINE')",
