@@ -90,6 +90,8 @@ func (in *Intake) makeDrafts(channel string, messages []*waiting) {
 
 // presented handles the result of a presentation.
 func (in *Intake) presented(b *backlog, batch []*waiting, result store.Adopted, err error) {
+	in.stats.stored.Add(int64(result.Stored)) // with an error too: the store may have done a part
+	in.stats.rejected.Add(int64(result.Rejected))
 	if err != nil && in.ctx.Err() == nil && in.mustPutAside(b, batch, err) {
 		in.putAside(b, batch[0], err)
 		return
@@ -107,8 +109,6 @@ func (in *Intake) presented(b *backlog, batch []*waiting, result store.Adopted, 
 
 // stored handles the answer of Redis to a batch; in.mu is held.
 func (in *Intake) stored(b *backlog, batch []*waiting, result store.Adopted) {
-	in.stats.stored.Add(int64(result.Stored))
-	in.stats.rejected.Add(int64(result.Rejected))
 	first := result.Stored+result.Rejected > 0 // this replica came first with some of them
 	if !first {
 		in.stats.vain.Add(1)
