@@ -60,8 +60,7 @@ func NewBroker(rdb *redis.Client, s *store.Store, cfg Config, log *slog.Logger) 
 	b.intake = ingest.New(s, s.MaxBodyBytes(), log)
 	b.listener = listen.New(listen.Config{
 		Redis: rdb, Replica: cfg.Replica, Receiver: receiver{b}, Log: log,
-		// An announcement is a payload in a JSON string (six times as long at worst) and some fields.
-		MaxPayload: 8*s.MaxBodyBytes() + 4096,
+		MaxPayload: max(s.MaxAnnouncement(), s.MaxBodyBytes()+1), // a raw message that is cut off is too long anyway
 	})
 	b.metrics = b.collectors()
 	channels, patterns := kind.Always()
@@ -142,8 +141,14 @@ func (r receiver) Announced(channel string, payload []byte) {
 	if a.Marker != "" {
 		b.intake.Adopted(channel, ingest.RawID{Marker: a.Marker, Number: a.Number})
 	}
-	if c := b.channel(channel); c != nil && c.announced(a.Event) {
-		b.synchroniseLater(c)
+	c := b.channel(channel)
+	if c == nil {
+		return
+	}
+	for _, e := range a.Events {
+		if c.announced(e) {
+			b.synchroniseLater(c)
+		}
 	}
 }
 

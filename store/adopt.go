@@ -8,35 +8,70 @@ import (
 	"sluice/store/kind"
 )
 
-// RawMessage is a message that somebody published with PUBLISH straight to a Redis channel, and that is not stored yet.
+// RawMessage is a raw PUBLISH on its way into a channel.
 type RawMessage struct {
-	Draft   kind.Draft // the event that the message stands for; only valid if Reason is empty
-	Reason  string     // why the message is rejected; empty if it is not
+	Draft   kind.Draft // what it means, if it is understood
+	Reason  string     // why it is rejected; empty if it is understood
 	Payload []byte     // the message as it arrived
 }
 
-// Adopted is the result of Adopt.
+// Adopted says what became of messages that were presented to Adopt.
 type Adopted struct {
-	Before   uint64 // the highest number since the marker that any replica had stored or rejected before this call
+	Before   uint64 // the highest number since the marker that was taken in before this call, by any replica
 	Stored   int    // how many events this call stored
 	Rejected int    // how many messages this call rejected
+	Unlisted int    // how many of these are not in the list of rejected messages, because Redis did not put them there
 }
 
-// Adopt stores or rejects raw messages of one channel, each exactly once, however many replicas present it. The
-// messages have the numbers first, first+1, … since marker. Redis ignores a message whose number is not above the
-// highest number that was stored or rejected before. Therefore messages must be presented in order, and after an error
-// the same messages must be presented again.
+// Adopt takes raw messages of one channel in, each exactly once however many replicas present it. The messages are those
+// with the numbers first, first+1, … since marker. Redis ignores a message whose number is not above the highest one that
+// was taken in before. Therefore messages must be presented in order, and after an error the same ones again.
 //
-// Other replicas learn that a message is stored or rejected from the announcement of its event. Where there may be none,
-// because the message is rejected or because replicas follow the channel by a pattern, one notice for each call says so
-// (see [ParseNotice]).
+// An error concerns the channel and not one of the messages: Redis takes in all messages of a script call or none. Many
+// or large messages take several calls, so even with an error the first messages may have been taken in, and Adopted
+// counts them. A message that has a Reason needs nothing of the channel but its place among the others. So what a channel
+// refuses for good (see [Temporary]) can be put aside by presenting it again with a Reason.
+//
+// Other replicas learn that a message is taken in from the announcement of its event. Where they may not get one, because
+// it was rejected or because they follow the channel by a pattern only, one notice for each call says so (AdoptedChannel).
 func (s *Store) Adopt(ctx context.Context, channel, marker string, first uint64, messages []RawMessage) (Adopted, error) {
-	k := kind.Of(channel)
+	var all Adopted
+	for from := 0; from < len(messages); {
+		to := from + stepLength(messages[from:])
+		a, err := s.adopt(ctx, channel, marker, first+uint64(from), messages[from:to])
+		if from == 0 {
+			all.Before = a.Before
+		}
+		all.Stored += a.Stored
+		all.Rejected += a.Rejected
+		all.Unlisted += a.Unlisted
+		if err != nil {
+			return all, fmt.Errorf("adopt into channel %q: %w", channel, err)
+		}
+		from = to
+	}
+	return all, nil
+}
+
+// stepLength returns how many of the messages go into one script call.
+func stepLength(messages []RawMessage) int {
+	size := 0
+	for i, m := range messages {
+		size += len(m.Draft.Data) + eventBytes
+		if i == stepEvents || i > 0 && size > stepBytes {
+			return i
+		}
+	}
+	return len(messages)
+}
+
+// adopt is one script call.
+func (s *Store) adopt(ctx context.Context, channel, marker string, first uint64, messages []RawMessage) (Adopted, error) {
 	keys := []string{historyKey(channel), metaKey(channel), adoptedKey(channel, marker), rejectedKey(channel)}
 	args := adoptArgs{
 		ruleArgs: s.ruleArgs(channel), First: first, Marker: marker,
 		AdoptedTTL: seconds(adoptedTTL), RejectedCap: rejectedCap, RejectedTTL: seconds(rejectedTTL),
-		Notices: AdoptedChannel, Channel: channel, Unheard: k.ByPattern(),
+		Notices: AdoptedChannel, Name: channel, Unheard: kind.Of(channel).ByPattern(),
 	}.argv()
 	for _, m := range messages {
 		var message messageArgs
@@ -45,19 +80,40 @@ func (s *Store) Adopt(ctx context.Context, channel, marker string, first uint64,
 		} else {
 			message.eventArgs = newEventArgs(m.Draft)
 		}
-		if m.Reason != "" || k.Ends() { // else the script cannot reject it, and the payload would be sent twice
+		if m.Reason != "" || kind.Of(channel).Ends() { // else the script cannot reject it, and it would be sent twice
 			message.Payload = shown(m.Payload)
 		}
 		args = append(args, message.argv()...)
 	}
-	reply, err := s.scripts.run(ctx, adoptScript, keys, args).Int64Slice()
+	reply, err := s.scripts.run(ctx, adoptScript, keys, args).Slice()
 	if err != nil {
-		return Adopted{}, fmt.Errorf("adopt into channel %q: %w", channel, err)
+		if wasSent(err) {
+			err = fmt.Errorf("%w: %w", ErrUncertain, err)
+		}
+		return Adopted{}, err
 	}
-	if len(reply) != 3 {
+	return adoptReply(reply)
+}
+
+// adoptReply decodes the reply of adopt.lua.
+func adoptReply(reply []any) (Adopted, error) {
+	if len(reply) != 5 {
 		return Adopted{}, fmt.Errorf("adopt.lua answered %v", reply)
 	}
-	return Adopted{Before: uint64(reply[0]), Stored: int(reply[1]), Rejected: int(reply[2])}, nil
+	var numbers [4]int64
+	for i := range numbers {
+		n, ok := reply[i].(int64)
+		if !ok {
+			return Adopted{}, fmt.Errorf("adopt.lua answered %v", reply)
+		}
+		numbers[i] = n
+	}
+	if refusal, _ := reply[4].(string); refusal != "" {
+		return Adopted{}, fmt.Errorf("%w: %w", ErrUncertain, refusalError(refusal))
+	}
+	return Adopted{
+		Before: uint64(numbers[0]), Stored: int(numbers[1]), Rejected: int(numbers[2]), Unlisted: int(numbers[3]),
+	}, nil
 }
 
 // shown returns the beginning of a payload as JSON. Bytes that are not UTF-8 are replaced.

@@ -6,20 +6,25 @@ import (
 	"strconv"
 )
 
-// Announcement is what Redis publishes on a channel's [LiveChannel] when it has stored an event.
+// Announcement is what Redis publishes on a channel's [LiveChannel] when it has stored events: one message for all events
+// that were stored together.
 type Announcement struct {
-	Event Event
-	// Marker and Number are the name of the raw message that the event was made from. An event that was published by a
-	// POST has the empty marker.
+	Events []Event // in the order of their offsets, without a hole
+	// Marker and Number name the last of the raw messages that were taken in together; the events were made from them. If
+	// the events were appended, Marker is empty.
 	Marker string
 	Number uint64
 }
 
-// ParseAnnouncement reads an announcement. The event's data is a part of payload, which must not be changed afterwards.
+// announcementHead is the greatest length of the line in front of adopted events.
+const announcementHead = 128
+
+// ParseAnnouncement reads an announcement. The data of the events are parts of payload, which must not be changed
+// afterwards.
 func ParseAnnouncement(channel string, payload []byte) (Announcement, error) {
 	var a Announcement
 	text := payload
-	if len(text) > 0 && text[0] != '{' { // an adopted event has "marker number\n" in front of it
+	if len(text) > 0 && text[0] != '{' { // adopted events have "marker number\n" in front of them
 		line, rest, _ := bytes.Cut(text, []byte("\n"))
 		marker, number, _ := bytes.Cut(line, []byte(" "))
 		n, err := strconv.ParseUint(string(number), 10, 64)
@@ -28,9 +33,23 @@ func ParseAnnouncement(channel string, payload []byte) (Announcement, error) {
 		}
 		a.Marker, a.Number, text = string(marker), n, rest
 	}
-	var err error
-	a.Event, err = parseEvent(channel, text)
-	return a, err
+	a.Events = make([]Event, 0, 1+bytes.Count(text, []byte("\n")))
+	for more := true; more; {
+		var line []byte
+		line, text, more = bytes.Cut(text, []byte("\n"))
+		e, err := parseEvent(channel, line)
+		if err != nil {
+			return a, err
+		}
+		a.Events = append(a.Events, e)
+	}
+	return a, nil
+}
+
+// MaxAnnouncement returns the greatest length of an announcement in bytes.
+func (s *Store) MaxAnnouncement() int {
+	// A payload that is not JSON becomes a JSON string, six times as long at worst, among some fields.
+	return max(stepBytes, 8*s.cfg.MaxBodyBytes+4096) + announcementHead
 }
 
 // Notice says that a raw message is stored or rejected, and so are those before it that have its channel and its marker.

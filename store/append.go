@@ -31,37 +31,47 @@ const appendTimeout = 6 * time.Second
 // It waits for six seconds at most. Its errors wrap [ErrEnded], [ErrExists], [ErrUncertain] or an error of Redis (see
 // [TroubleOf]). All of them except ErrUncertain mean that nothing was stored.
 func (s *Store) Append(ctx context.Context, d kind.Draft, o AppendOptions) (event Event, again bool, err error) {
-	keys := []string{historyKey(d.Channel), metaKey(d.Channel)}
+	c := &call{channel: d.Channel, event: appendArgs{eventArgs: newEventArgs(d), IfNew: o.IfNew}}
 	if o.IdempotencyKey != "" {
-		keys = append(keys, onceKey(d.Channel, o.IdempotencyKey))
+		c.event.Once, c.once = true, onceKey(d.Channel, o.IdempotencyKey)
 	}
 	ctx, cancel := context.WithTimeout(ctx, appendTimeout)
 	defer cancel()
-	args := appendArgs{
-		ruleArgs: s.ruleArgs(d.Channel), eventArgs: newEventArgs(d), IfNew: o.IfNew, OnceTTL: seconds(onceTTL),
-	}
-	reply, err := s.scripts.run(ctx, appendScript, keys, args.argv()).Result()
-	if err != nil {
+	if err := s.scripts.do(ctx, c); err != nil {
 		if wasSent(err) {
 			err = fmt.Errorf("%w: %w", ErrUncertain, err)
 		}
 		return Event{}, false, fmt.Errorf("append to channel %q: %w", d.Channel, err)
 	}
-	status, text, err := appendReply(reply)
-	if err != nil {
-		return Event{}, false, err
-	}
-	switch status {
+	switch r := c.result; r.status {
 	case "ok", "again":
-		event, err = parseEvent(d.Channel, []byte(text))
-		return event, status == "again", err
+		event, err = parseEvent(d.Channel, []byte(r.text))
+		return event, r.status == "again", err
 	case "ended":
 		return Event{}, false, ErrEnded
 	case "exists":
 		return Event{}, false, ErrExists
+	case "refused":
+		return Event{}, false, fmt.Errorf("append to channel %q: %w", d.Channel, refusalError(r.text))
+	case "unknown":
+		return Event{}, false, fmt.Errorf("append to channel %q: %w: %w", d.Channel, ErrUncertain, refusalError(r.text))
 	default:
-		return Event{}, false, fmt.Errorf("append.lua answered status %q", status)
+		return Event{}, false, fmt.Errorf("append.lua answered status %q", r.status)
 	}
+}
+
+// appendStep makes one call of append.lua for events of one channel.
+func (s *Store) appendStep(channel string, calls []*call) step {
+	st := step{script: appendScript, keys: []string{historyKey(channel), metaKey(channel)}, calls: calls}
+	st.args = make([]any, 0, 7+9*len(calls))
+	st.args = append(st.args, channelArgs{ruleArgs: s.ruleArgs(channel), OnceTTL: seconds(onceTTL)}.argv()...)
+	for _, c := range calls {
+		if c.once != "" {
+			st.keys = append(st.keys, c.once)
+		}
+		st.args = append(st.args, c.event.argv()...)
+	}
+	return st
 }
 
 // wasSent reports whether a call that ended with err may have had an effect in Redis. It had none if there was no

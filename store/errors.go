@@ -10,10 +10,10 @@ import (
 var (
 	// ErrEnded is the error of an event after a channel's final one: a finished task accepts no more reports.
 	ErrEnded = errors.New("channel has ended")
-	// ErrUncertain is the error of an event that was sent to Redis and got no answer. It is unknown whether Redis has
-	// stored the event. The publisher may repeat it with the same idempotency key.
-	ErrUncertain = errors.New("redis did not answer in time")
-	// ErrExists is the error of an event with AppendOptions.IfNew on a channel that has had events already.
+	// ErrUncertain is the error of an event that Redis may have stored or not: it was sent, and no answer came; or Redis
+	// refused a part of storing it and refused to undo the rest. The publisher may repeat it with the same idempotency key.
+	ErrUncertain = errors.New("it is not known whether the event is stored")
+	// ErrExists is the error of an event that was to begin a channel, on a channel that has had events already.
 	ErrExists = errors.New("channel exists")
 
 	// errUnreadable is the error of something in Redis that this package has not written.
@@ -54,6 +54,7 @@ var troubles = map[string]Trouble{
 	"NOREPLICAS":  {"redis_replicas", "Redis has too few replicas, so it accepts no events", true},
 	"CLUSTERDOWN": {"redis_cluster_down", "The Redis Cluster is not complete", true},
 	"TRYAGAIN":    {"redis_cluster_down", "The Redis Cluster is moving this channel", true},
+	"UNREADABLE":  unreadable, // a script of ours said so
 	"MOVED":       {"redis_cluster", "Another node of the Redis Cluster has this channel", false},
 	"ASK":         {"redis_cluster", "Another node of the Redis Cluster has this channel", false},
 	"CROSSSLOT":   {"redis_cluster", "Several nodes of the Redis Cluster hold the keys of this request", false},
@@ -78,8 +79,8 @@ func TroubleOf(err error) Trouble {
 	if t, ok := troubles[word]; ok {
 		return t
 	}
-	// When a command inside a script fails, Redis before 7 and miniredis put words of their own before its error reply.
-	if strings.HasPrefix(text, "ERR Error ") {
+	// Redis before 7, and miniredis, put the reply to a script's command behind words of their own.
+	if strings.HasPrefix(text, "ERR Error ") || strings.HasPrefix(text, "@user_script") {
 		for word := range strings.FieldsSeq(text) {
 			if t, ok := troubles[strings.TrimPrefix(word, "-")]; ok {
 				return t

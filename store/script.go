@@ -3,7 +3,6 @@ package store
 import (
 	_ "embed"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -11,7 +10,7 @@ import (
 	"sluice/store/kind"
 )
 
-// The scripts. Both begin with add.lua. The header of each script says which arguments it has and what it returns.
+// The scripts. add.lua is what the two others share. Their headers say what they take and return.
 var (
 	//go:embed lua/add.lua
 	addLua string
@@ -40,7 +39,7 @@ func (a ruleArgs) argv() []any {
 	return []any{a.Live, a.Capacity, a.TTL, a.MetaTTL, a.FinalTTL, a.Base}
 }
 
-// eventArgs are the arguments for one event; both scripts have them.
+// eventArgs is an event on its way into either script.
 type eventArgs struct {
 	EventType string
 	Data      []byte
@@ -55,15 +54,22 @@ func (a eventArgs) argv() []any {
 	return []any{a.EventType, a.Data, a.Fill, a.FillAt, a.Progress, a.Nonce, flag(a.Final)}
 }
 
-type appendArgs struct {
+// channelArgs are followed by one appendArgs for each event.
+type channelArgs struct {
 	ruleArgs
-	eventArgs
-	IfNew   bool
 	OnceTTL int64
 }
 
+func (a channelArgs) argv() []any { return append(a.ruleArgs.argv(), a.OnceTTL) }
+
+type appendArgs struct {
+	eventArgs
+	IfNew bool
+	Once  bool
+}
+
 func (a appendArgs) argv() []any {
-	return slices.Concat(a.ruleArgs.argv(), a.eventArgs.argv(), []any{flag(a.IfNew), a.OnceTTL})
+	return append(a.eventArgs.argv(), flag(a.IfNew), flag(a.Once))
 }
 
 // adoptArgs are followed by one messageArgs for each message.
@@ -75,13 +81,13 @@ type adoptArgs struct {
 	RejectedCap int
 	RejectedTTL int64
 	Notices     string
-	Channel     string
+	Name        string
 	Unheard     bool
 }
 
 func (a adoptArgs) argv() []any {
 	return append(a.ruleArgs.argv(), a.First, a.Marker, a.AdoptedTTL, a.RejectedCap, a.RejectedTTL,
-		a.Notices, a.Channel, flag(a.Unheard))
+		a.Notices, a.Name, flag(a.Unheard))
 }
 
 type messageArgs struct {
@@ -109,7 +115,7 @@ func newEventArgs(d kind.Draft) eventArgs {
 	}
 }
 
-// flag returns a boolean as an argument for a script.
+// flag returns a boolean argument as the scripts read it.
 func flag(b bool) string {
 	if b {
 		return "1"
@@ -117,20 +123,34 @@ func flag(b bool) string {
 	return ""
 }
 
-// seconds returns a time as an argument for a script. It rounds up, because EXPIRE 0 would delete the key.
+// seconds returns a time as the scripts read it, rounded up, because EXPIRE 0 would delete.
 func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
 
-// appendReply decodes the reply of append.lua.
-func appendReply(reply any) (status, text string, err error) {
+// appendResult is what append.lua says about one event.
+type appendResult struct{ status, text string }
+
+// appendReply decodes the reply of append.lua about n events.
+func appendReply(reply any, n int) ([]appendResult, error) {
 	items, ok := reply.([]any)
-	if !ok || len(items) == 0 || len(items) > 2 {
-		return "", "", fmt.Errorf("append.lua answered %v", reply)
+	if !ok || len(items) != 2*n {
+		return nil, fmt.Errorf("append.lua answered %v", reply)
 	}
-	if status, ok = items[0].(string); !ok {
-		return "", "", fmt.Errorf("append.lua answered %v", reply)
+	results := make([]appendResult, n)
+	for i := range results {
+		status, ok1 := items[2*i].(string)
+		text, ok2 := items[2*i+1].(string)
+		if !ok1 || !ok2 {
+			return nil, fmt.Errorf("append.lua answered %v", reply)
+		}
+		results[i] = appendResult{status, text}
 	}
-	if len(items) == 2 {
-		text, _ = items[1].(string)
-	}
-	return status, text, nil
+	return results, nil
 }
+
+// refusalError is a refusal of Redis's inside a script, told by the script's reply.
+type refusalError string
+
+func (e refusalError) Error() string { return string(e) }
+
+// RedisError makes it a redis.Error, like a refusal that is the reply itself.
+func (refusalError) RedisError() {}

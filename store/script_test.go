@@ -82,26 +82,49 @@ func TestTheScriptsReadWhatIsSent(t *testing.T) {
 		script, title, unpack string
 		sent                  []string
 	}{
-		{appendLua, "ARGV, as appendArgs in script.go sends it", "unpack(ARGV)", sentNames[appendArgs](t)},
-		{adoptLua, "ARGV, as adoptArgs in script.go sends it", "unpack(ARGV, 1, 14)", sentNames[adoptArgs](t)},
-		{adoptLua, "ARGV then, for each message, as messageArgs in script.go sends it", "unpack(ARGV, i, i + 8)", sentNames[messageArgs](t)},
+		{appendLua, "ARGV, as channelArgs in script.go sends it", "unpack(argv, 1, 7)", sentNames[channelArgs](t)},
+		{appendLua, "ARGV then, for each event, as appendArgs in script.go sends it", "", sentNames[appendArgs](t)},
+		{adoptLua, "ARGV, as adoptArgs in script.go sends it", "unpack(argv, 1, 14)", sentNames[adoptArgs](t)},
+		{adoptLua, "ARGV then, for each message, as messageArgs in script.go sends it", "", sentNames[messageArgs](t)},
 	} {
 		if got := headerNames(t, test.script, test.title); !slices.Equal(got, test.sent) {
 			t.Errorf("%s:\nsent   %q\nheader %q", test.title, test.sent, got)
+		}
+		if test.unpack == "" {
+			continue
 		}
 		if got := unpackedNames(t, test.script, test.unpack); !slices.Equal(got, test.sent) {
 			t.Errorf("%s:\nsent %q\nread %q", test.title, test.sent, got)
 		}
 	}
-	if got := len(sentNames[adoptArgs](t)); got != 14 || !strings.Contains(adoptLua, "for i = 15, #ARGV, 9 do") {
+	if got := len(sentNames[adoptArgs](t)); got != 14 || !strings.Contains(adoptLua, "for i = 15, #argv, 9 do") {
 		t.Errorf("%d arguments stand before the messages, but the loop over the messages begins elsewhere", got)
 	}
-	if got := len(sentNames[messageArgs](t)); got != 9 {
-		t.Errorf("%d arguments are sent for each message, but the loop takes 9", got)
+	if got := len(sentNames[channelArgs](t)); got != 7 || !strings.Contains(appendLua, "for i = 8, #argv, 9 do") {
+		t.Errorf("%d arguments stand before the events, but the loop over the events begins elsewhere", got)
 	}
-	for script, unpack := range map[string]string{appendLua: "unpack(KEYS)", adoptLua: "unpack(KEYS)"} {
-		if header, read := headerNames(t, script, "KEYS"), unpackedNames(t, script, unpack); !slices.Equal(header, read) {
-			t.Errorf("keys:\nheader %q\nread   %q", header, read)
-		}
+	if got := []int{len(sentNames[messageArgs](t)), len(sentNames[appendArgs](t))}; got[0] != 9 || got[1] != 9 {
+		t.Errorf("%d arguments are sent for each message or event, but the loops take 9", got)
+	}
+	// An event is handed from the arguments to take as it is sent.
+	takes := regexp.MustCompile(`local function take\(channel, ([\w, ]+)\)`).FindStringSubmatch(addLua)
+	if takes == nil {
+		t.Fatal("there is no take")
+	}
+	event := sentNames[eventArgs](t)
+	if want := strings.Join(event, ", ") + ", ifNew"; takes[1] != want {
+		t.Errorf("take:\ntakes %s\nsent  %s", takes[1], want)
+	}
+	if !slices.Equal(sentNames[appendArgs](t), append(slices.Clone(event), "ifNew", "once")) ||
+		!strings.Contains(appendLua, "take(channel, unpack(argv, i, i + 7))") || !strings.Contains(appendLua, "argv[i + 8] == '1'") {
+		t.Error("append.lua takes other arguments than are sent")
+	}
+	if !slices.Equal(sentNames[messageArgs](t), append([]string{"reason", "payload"}, event...)) ||
+		!strings.Contains(adoptLua, "take(channel, unpack(argv, i + 2, i + 8))") ||
+		!strings.Contains(adoptLua, "reason = argv[i]") || !strings.Contains(adoptLua, "payload = argv[i + 1]") {
+		t.Error("adopt.lua takes other arguments than are sent")
+	}
+	if header, read := headerNames(t, adoptLua, "KEYS"), unpackedNames(t, adoptLua, "unpack(KEYS)"); !slices.Equal(header, read) {
+		t.Errorf("keys:\nheader %q\nread   %q", header, read)
 	}
 }

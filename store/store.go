@@ -34,7 +34,9 @@ func (c *Config) Validate() error {
 
 // New returns a Store on rdb. The caller closes first the Store, then rdb.
 func New(rdb redis.UniversalClient, cfg Config) *Store {
-	return &Store{rdb: rdb, cfg: cfg, scripts: &batcher{rdb: rdb}}
+	s := &Store{rdb: rdb, cfg: cfg}
+	s.scripts = &batcher{rdb: rdb, together: s.appendStep}
+	return s
 }
 
 // Close waits for calls of Append and Adopt that Redis has not answered although their callers have given up. That

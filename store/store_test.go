@@ -164,7 +164,7 @@ func TestAppendAnnouncesTheStoredTextOnTheLiveChannel(t *testing.T) {
 			t.Fatal(err)
 		}
 		a, err := store.ParseAnnouncement("orders", []byte(m.Payload))
-		if err != nil || a.Event.Position != e.Position || string(a.Event.Data) != `{"n":1}` || a.Marker != "" {
+		if err != nil || len(a.Events) != 1 || a.Events[0].Position != e.Position || string(a.Events[0].Data) != `{"n":1}` || a.Marker != "" {
 			t.Errorf("announcement %q: %+v, %v", m.Payload, a, err)
 		}
 	})

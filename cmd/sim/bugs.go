@@ -36,8 +36,11 @@ var bugs = []bug{
 		"store/history.go", "return h.Events, Trimmed", `return h.Events, ""`,
 	}}, nil},
 	{"claim", "a raw message is claimed only after it was stored, in a second step", []edit{
-		{"store/lua/adopt.lua", "if highest > before then\n", "if false then\n"},
-		{"store/adopt.go", "	if len(reply) != 3 {\n", "	s.rdb.Set(ctx, keys[2], first+uint64(len(messages))-1, adoptedTTL)\n	if len(reply) != 3 {\n"},
+		{"store/lua/adopt.lua", "local claims = {{key = adopted, value = newest, ttl = adoptedTTL, before = claim}}\n", "local claims = {}\n"},
+		{
+			"store/adopt.go", "	a, err := adoptReply(reply)\n",
+			"	s.rdb.Set(ctx, keys[2], first+uint64(len(messages))-1, adoptedTTL)\n	a, err := adoptReply(reply)\n",
+		},
 	}, nil},
 	{"presentations", "the first of several raw messages is presented after the others", []edit{{
 		"pubsub/ingest/backlog.go", "	return slices.Clone(b.messages[from:end])\n",
@@ -51,7 +54,7 @@ var bugs = []bug{
 		"pubsub/channel_sync.go", "	if c.state != subscribed || c.epoch != epoch {\n", "	if c.state != subscribed {\n",
 	}}, []string{"subscribers killed", "replies of Redis arrived late"}},
 	{"trim", "one event too many is kept", []edit{{
-		"store/lua/add.lua", "rule.capacity - 1)", "rule.capacity)",
+		"store/lua/add.lua", "0, channel.rule.capacity - 1)", "0, channel.rule.capacity)",
 	}}, nil},
 	{"resume", "a client that comes back misses the first event", []edit{{
 		"store/history.go", "return h.Events[p.Offset-floor.Offset:], \"\"",

@@ -1,11 +1,11 @@
--- adopt.lua stores or rejects raw messages of a channel, each exactly once, however many replicas present it. A message
--- is named by a marker and by its number since that marker. The messages of one call have one marker and successive
--- numbers.
+-- adopt.lua takes raw messages into a channel, each exactly once however many replicas present it. A message is named
+-- by a marker and by its number since that marker. The messages of one call have one marker and successive numbers. They
+-- are taken in together, or none of them is.
 --
 -- KEYS
 --   history
 --   meta
---   adopted      highest number since the marker among the messages that were stored or rejected
+--   adopted      the highest number since the marker that was taken in
 --   rejected     the list of messages that were not understood
 --
 -- ARGV, as adoptArgs in script.go sends it
@@ -21,7 +21,7 @@
 --   rejectedCap  how many messages the list of rejected ones keeps
 --   rejectedTTL  seconds that it is kept after the newest one
 --   notices      the pub/sub channel of notices (see ParseNotice)
---   channel      the channel's name
+--   name         the channel's name
 --   unheard      '1' if not everybody who gets the raw messages gets the announcements of their events
 --
 -- ARGV then, for each message, as messageArgs in script.go sends it
@@ -35,49 +35,64 @@
 --   nonce
 --   final
 --
--- It returns three numbers: {highest number stored or rejected before, events stored now, messages rejected now}.
+-- It returns five values: highest number taken in before, events stored now, messages rejected now, how many of these
+-- Redis did not put into the list, and an error with which nothing was stored and undoing was refused, or ''. If
+-- everything was undone, the error is the reply.
+local argv = ARGV
 local live, capacity, ttl, metaTTL, finalTTL, base, first, marker, adoptedTTL, rejectedCap,
-  rejectedTTL, notices, channel, unheard = unpack(ARGV, 1, 14)
+  rejectedTTL, notices, name, unheard = unpack(argv, 1, 14)
 local history, meta, adopted, rejected = unpack(KEYS)
 local rule = {capacity = tonumber(capacity), ttl = ttl, metaTTL = metaTTL, finalTTL = finalTTL, base = base}
 
-local function reject(reason, payload)
-  local clock = redis.call('TIME')
-  local time = string.format('%.0f', clock[1] * 1000 + math.floor(clock[2] / 1000))
-  redis.call('LPUSH', rejected, '{"time":' .. time .. ',"reason":' .. reason .. ',"payload":' .. payload .. '}')
-  redis.call('LTRIM', rejected, 0, tonumber(rejectedCap) - 1)
-  redis.call('EXPIRE', rejected, rejectedTTL)
-end
+local claim = redis.call('GET', adopted)
+if claim == '' then claim = false end -- add.lua took it back
+local before = tonumber(claim or '0')
+if not before then return redis.error_reply('UNREADABLE The number is not the gateway\'s') end
 
-local before = tonumber(redis.call('GET', adopted) or '0')
-local highest, storedNow, rejectedNow = before, 0, 0
-local announced = false -- the message with the highest number is an event
-local number = tonumber(first)
-for i = 15, #ARGV, 9 do
-  local reason, payload, eventType, data, fill, fillAt, progress, nonce, final = unpack(ARGV, i, i + 8)
-  if number > highest then -- no replica has presented it yet
+local highest, number = before, tonumber(first)
+local channel
+local rejects = {}
+for i = 15, #argv, 9 do
+  if number > highest then -- nobody has taken it in
     highest = number
+    local reason = argv[i]
     if reason == '' then
-      local event = {type = eventType, data = data, fill = fill, fillAt = tonumber(fillAt), progress = progress,
-        nonce = nonce, final = final}
-      local origin = marker .. ' ' .. string.format('%.0f', number) .. '\n'
-      if add(history, meta, live, rule, event, origin) ~= 'ok' then reason = '"the task has already ended"' end
+      if not channel then
+        local unreadable
+        channel, unreadable = open(history, meta, live, rule)
+        if not channel then return unreadable end
+      end
+      if take(channel, unpack(argv, i + 2, i + 8)) ~= 'ok' then reason = '"the task has already ended"' end
     end
-    announced = reason == ''
-    if announced then
-      storedNow = storedNow + 1
-    else
-      reject(reason, payload)
-      rejectedNow = rejectedNow + 1
-    end
+    if reason ~= '' then rejects[#rejects + 1] = {reason = reason, payload = argv[i + 1]} end
   end
   number = number + 1
 end
-if highest > before then
-  redis.call('SET', adopted, string.format('%.0f', highest), 'EX', adoptedTTL)
-  if unheard == '1' or not announced then
-    -- The others do some work in vain without it: no reason to fail.
-    redis.pcall('PUBLISH', notices, marker .. ' ' .. string.format('%.0f', highest) .. ' ' .. channel)
-  end
+if highest == before then return {before, 0, 0, 0, ''} end
+
+local newest = string.format('%.0f', highest)
+channel = channel or {texts = {}}
+local claims = {{key = adopted, value = newest, ttl = adoptedTTL, before = claim}}
+local refusal, undone = commit(channel, claims, marker .. ' ' .. newest .. '\n')
+if refusal then
+  if undone then return refusal end
+  return {before, 0, 0, 0, refusal.err}
 end
-return {before, storedNow, rejectedNow}
+
+-- The other replicas work in vain without a notice, so it is no reason to fail.
+if unheard == '1' or #channel.texts == 0 then maybe('PUBLISH', notices, marker .. ' ' .. newest .. ' ' .. name) end
+
+-- The messages are done with. A list that is another program's must not hold up those that come after them.
+local unlisted = 0
+if #rejects > 0 then
+  local clock = redis.call('TIME')
+  local time = string.format('%.0f', clock[1] * 1000 + math.floor(clock[2] / 1000))
+  local texts = {}
+  for i = 1, #rejects do
+    texts[i] = '{"time":' .. time .. ',"reason":' .. rejects[i].reason .. ',"payload":' .. rejects[i].payload .. '}'
+  end
+  if maybe('LPUSH', rejected, unpack(texts)) then unlisted = #rejects end
+  maybe('LTRIM', rejected, 0, tonumber(rejectedCap) - 1)
+  maybe('EXPIRE', rejected, rejectedTTL)
+end
+return {before, #channel.texts, #rejects, unlisted, ''}
