@@ -42,6 +42,12 @@ func newMetrics(s *Server) *metrics {
 		}
 		return 1
 	})
+	gauge("sluice_publish_refused", "1 if Redis refused the newest event of this replica.", func() float64 {
+		if s.store.Refusal() != nil {
+			return 1
+		}
+		return 0
+	})
 	m.registry.MustRegister(s.broker, m.opened, m.closed, m.refused, m.published,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m

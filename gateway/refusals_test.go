@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/alicebob/miniredis/v2/server"
+
 	"sluice/gateway"
 )
 
@@ -283,6 +285,36 @@ var calls = []struct{ method, path, body string }{
 	{"GET", "/api/channels/orders/rejected", ""},
 	{"GET", "/api/sse/channels/orders", ""},
 	{"GET", "/api/sse?channels=a,b", ""},
+}
+
+func TestReadyzSaysThatRedisRefusesEventsThoughStreamsGoOn(t *testing.T) {
+	serve(t, gateway.Config{}, func(t *testing.T, s *site) {
+		s.mini.Server().SetPreHook(func(c *server.Peer, command string, _ ...string) bool {
+			refused := strings.HasPrefix(strings.ToUpper(command), "EVAL")
+			if refused {
+				c.WriteError("OOM command not allowed when used memory > 'maxmemory'.")
+			}
+			return refused
+		})
+		code := refused(t, "publish", s.post("/api/channels/orders/events", `{"data":1}`), 503)
+		if code != "redis_full" {
+			t.Errorf("publish: code %q", code)
+		}
+		a := s.get("/readyz")
+		if a.Status != 200 || !strings.Contains(a.Body, `"refused":{"error":"Redis is full","code":"redis_full","at":"`) {
+			t.Errorf("readyz: %d %s", a.Status, a.Body)
+		}
+		if m := s.get("/metrics"); !strings.Contains(m.Body, "\nsluice_publish_refused 1\n") {
+			t.Error("the metric does not say it")
+		}
+		s.mini.Server().SetPreHook(nil)
+		if a := s.post("/api/channels/orders/events", `{"data":1}`); a.Status != 201 {
+			t.Errorf("publish when Redis has room: %d %s", a.Status, a.Body)
+		}
+		if a := s.get("/readyz"); a.Status != 200 || strings.Contains(a.Body, "refused") {
+			t.Errorf("readyz: %d %s", a.Status, a.Body)
+		}
+	})
 }
 
 func TestWithoutRedisEveryCallAnswers503AndRedissTextStaysInside(t *testing.T) {

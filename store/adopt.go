@@ -87,12 +87,17 @@ func (s *Store) adopt(ctx context.Context, channel, marker string, first uint64,
 	}
 	reply, err := s.scripts.run(ctx, adoptScript, keys, args).Slice()
 	if err != nil {
+		s.noteOutcome(err)
 		if wasSent(err) {
 			err = fmt.Errorf("%w: %w", ErrUncertain, err)
 		}
 		return Adopted{}, err
 	}
-	return adoptReply(reply)
+	a, err := adoptReply(reply)
+	if err != nil || a.Stored > 0 {
+		s.noteOutcome(err)
+	}
+	return a, err
 }
 
 // adoptReply decodes the reply of adopt.lua.

@@ -38,12 +38,20 @@ func (s *Store) Append(ctx context.Context, d kind.Draft, o AppendOptions) (even
 	ctx, cancel := context.WithTimeout(ctx, appendTimeout)
 	defer cancel()
 	if err := s.scripts.do(ctx, c); err != nil {
+		s.noteOutcome(err)
 		if wasSent(err) {
 			err = fmt.Errorf("%w: %w", ErrUncertain, err)
 		}
 		return Event{}, false, fmt.Errorf("append to channel %q: %w", d.Channel, err)
 	}
-	switch r := c.result; r.status {
+	r := c.result
+	switch r.status {
+	case "ok":
+		s.noteOutcome(nil)
+	case "refused", "unknown":
+		s.noteOutcome(refusalError(r.text))
+	}
+	switch r.status {
 	case "ok", "again":
 		event, err = parseEvent(d.Channel, []byte(r.text))
 		return event, r.status == "again", err

@@ -40,6 +40,7 @@ type Trouble struct {
 var (
 	noAnswer   = Trouble{"unavailable", "Redis does not answer", true}
 	unreadable = Trouble{"redis_unreadable", "Redis has data for this channel that the gateway did not write", false}
+	wrongType  = Trouble{"redis_wrong_type", "Redis has a key of this channel that the gateway did not write", false}
 	refused    = Trouble{"redis_error", "Redis refused the command", true}
 )
 
@@ -58,7 +59,7 @@ var troubles = map[string]Trouble{
 	"MOVED":       {"redis_cluster", "Another node of the Redis Cluster has this channel", false},
 	"ASK":         {"redis_cluster", "Another node of the Redis Cluster has this channel", false},
 	"CROSSSLOT":   {"redis_cluster", "Several nodes of the Redis Cluster hold the keys of this request", false},
-	"WRONGTYPE":   {"redis_wrong_type", "Redis has a key of this channel that the gateway did not write", false},
+	"WRONGTYPE":   wrongType,
 	"NOPERM":      {"redis_forbidden", "Redis does not permit this to the gateway", false},
 	"NOAUTH":      {"redis_login", "Redis does not accept the gateway's user or password", false},
 	"WRONGPASS":   {"redis_login", "Redis does not accept the gateway's user or password", false},

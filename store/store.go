@@ -2,6 +2,7 @@ package store
 
 import (
 	"cmp"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -14,6 +15,7 @@ type Store struct {
 	rdb     redis.UniversalClient
 	cfg     Config
 	scripts *batcher
+	refusal atomic.Pointer[Refusal] // of the newest publish; nil if Redis took it
 }
 
 // Config holds the settings of a Store.

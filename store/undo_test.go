@@ -90,6 +90,9 @@ func testRefusedPublish(t *testing.T, server *storetest.Server, admin *redis.Cli
 		if got := store.TroubleOf(err).Code; err == nil || errors.Is(err, store.ErrUncertain) || got != "redis_forbidden" {
 			t.Errorf("got %v, code %s; want a refusal after which nothing is done", err, got)
 		}
+		if r := s.Refusal(); r == nil || r.Code != "redis_forbidden" || time.Since(r.At) > time.Minute {
+			t.Errorf("refusal: got %+v", r)
+		}
 		if is := contents(t, admin); !maps.Equal(is, was) {
 			t.Errorf("refused with %v, but Redis had\n%v\nand has\n%v", err, was, is)
 		}
@@ -241,6 +244,9 @@ func TestAKeyOfAnotherProgramRefusesAPublishAndStaysAsItIs(t *testing.T) {
 					if got := store.TroubleOf(err); err == nil || got.Temporary || errors.Is(err, store.ErrUncertain) {
 						t.Errorf("%s is %s: got %v, %+v", key, name, err, got)
 					}
+				}
+				if r := s.Refusal(); r != nil {
+					t.Errorf("%s is %s: it is told as a refusal of Redis's: %+v", key, name, r)
 				}
 				if is := contents(t, rdb); !maps.Equal(is, was) {
 					t.Errorf("%s was %s: Redis has %v", key, name, is)
