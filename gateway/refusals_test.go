@@ -287,6 +287,20 @@ var calls = []struct{ method, path, body string }{
 	{"GET", "/api/sse?channels=a,b", ""},
 }
 
+func TestDeepDataDoesNotMakeAChannelsListUnreadable(t *testing.T) {
+	serve(t, gateway.Config{}, func(t *testing.T, s *site) {
+		for depth, status := range map[int]int{1000: 201, 9999: 400} {
+			data := strings.Repeat("[", depth) + strings.Repeat("]", depth)
+			if a := s.post("/api/channels/orders/events", `{"data":`+data+`}`); a.Status != status {
+				t.Errorf("data nested %d deep: %d, want %d: %.100s", depth, a.Status, status, a.Body)
+			}
+		}
+		if a := s.get("/api/channels/orders/events"); a.Status != 200 || !strings.Contains(a.Body, "[[[[") {
+			t.Errorf("the list: %d %.200s", a.Status, a.Body)
+		}
+	})
+}
+
 func TestReadyzSaysThatRedisRefusesEventsThoughStreamsGoOn(t *testing.T) {
 	serve(t, gateway.Config{}, func(t *testing.T, s *site) {
 		s.mini.Server().SetPreHook(func(c *server.Peer, command string, _ ...string) bool {

@@ -121,6 +121,35 @@ func TestWhatPostedDataBecomes(t *testing.T) {
 	}
 }
 
+func TestDataIsNotNestedSoDeepThatAReaderFails(t *testing.T) {
+	nested := func(n int) []byte { return []byte(strings.Repeat("[", n) + strings.Repeat("]", n)) }
+	brackets := []byte(`["\"` + strings.Repeat("[", 5000) + `", {}]`)
+	for _, test := range []struct {
+		name string
+		data []byte
+		want string
+	}{
+		{"nested as deep as it may be", nested(1000), string(nested(1000))},
+		{"deeper", nested(1001), "too_deep data"},
+		{"as deep as encoding/json reads", nested(10_000), "too_deep data"},
+		{"brackets in a string", brackets, `["\"` + strings.Repeat("[", 5000) + `",{}]`},
+		{"wide, not deep", []byte("[" + strings.Repeat("[],", 2000) + "[]]"), "[" + strings.Repeat("[],", 2000) + "[]]"},
+	} {
+		d, err := kind.DraftPayload("orders", test.data, 1<<20)
+		if got := verdict(t, d, err); got != test.want {
+			t.Errorf("%s: a raw message becomes %.100s", test.name, got)
+		}
+		d, err = kind.DraftJSON("orders", "", test.data)
+		if got := verdict(t, d, err); got != test.want {
+			t.Errorf("%s: posted data becomes %.100s", test.name, got)
+		}
+	}
+	text := strings.Repeat("[", 2000) // brackets, but no JSON
+	if d, err := kind.DraftPayload("orders", []byte(text), 1<<20); verdict(t, d, err) != `"`+text+`"` {
+		t.Errorf("a text of brackets becomes %.100s", verdict(t, d, err))
+	}
+}
+
 func TestTheTypeOfADraftIsThatOfItsData(t *testing.T) {
 	for _, test := range []struct {
 		channel, data, typ string
