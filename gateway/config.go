@@ -58,7 +58,8 @@ func checkOrigin(origin string) error {
 	if (u.Scheme != "http" && u.Scheme != "https") || u.User != nil {
 		return errors.New("an origin is http or https, without a user")
 	}
-	if strings.ContainsAny(origin, "*?#") { // the CORS middleware takes a star for a pattern, http.CrossOriginProtection takes it literally
+	// The CORS middleware takes a star for a pattern, http.CrossOriginProtection takes it literally.
+	if strings.ContainsAny(origin, "*?#") {
 		return errors.New("an origin is a scheme, a host and maybe a port")
 	}
 	return http.NewCrossOriginProtection().AddTrustedOrigin(origin)

@@ -85,7 +85,8 @@ func refusalOf(err error) *refusal {
 	case errors.Is(err, store.ErrExists):
 		return refuse(http.StatusConflict, "task_exists", "There is already a task with this id")
 	case errors.Is(err, store.ErrUncertain):
-		return unavailable("outcome_unknown", "It is not known whether the event is stored. Repeat the request with the same Idempotency-Key", 1, err)
+		return unavailable("outcome_unknown",
+			"It is not known whether the event is stored. Repeat the request with the same Idempotency-Key", 1, err)
 	default:
 		trouble := store.TroubleOf(err)
 		return unavailable(trouble.Code, trouble.Message, 1, err)

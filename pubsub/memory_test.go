@@ -15,24 +15,23 @@ func TestFeedsThatAreVeryLargeTogetherKeepLittleEach(t *testing.T) {
 		}
 		return f
 	}
-	kept := func(f *Feed) int64 { return sizeOf(f) }
 	var feeds []*Feed
 	feeds = append(feeds, fill())
-	if n := kept(feeds[0]); n < 900<<10 {
+	if n := sizeOf(feeds[0]); n < 900<<10 {
 		t.Fatalf("a feed by itself keeps %d bytes", n)
 	}
 	const many = 600 // far more than fit
 	for len(feeds) < many {
 		feeds = append(feeds, fill())
 	}
-	if n := kept(feeds[many-1]); n < scarceBytes/2 || n > scarceBytes {
+	if n := sizeOf(feeds[many-1]); n < scarceBytes/2 || n > scarceBytes {
 		t.Errorf("the last feed keeps %d bytes", n)
 	}
 	if n := all.held.Load(); n > plentyBytes+many*scarceBytes {
 		t.Errorf("%d feeds keep %d bytes", many, n)
 	}
 	feeds[0].Write(frame) // a feed that was there before gives its share when it is written to
-	if n := kept(feeds[0]); n > scarceBytes {
+	if n := sizeOf(feeds[0]); n > scarceBytes {
 		t.Errorf("an older feed keeps %d bytes", n)
 	}
 	for _, f := range feeds {

@@ -17,7 +17,7 @@ const (
 	syncWorkers      = 8                      // histories that are read at the same time
 	tipsAtOnce       = 1000                   // channels in one pipeline
 	readTimeout      = 5 * time.Second        // one reading of Redis
-	verifyEvery      = 100 * time.Millisecond // least time between two comparisons of one channel because of clients with unknown positions
+	verifyEvery      = 100 * time.Millisecond // between two comparisons of a channel for clients with unknown positions
 	touchEvery       = 20 * time.Minute       // the positions of followed channels are renewed, so that they do not expire in Redis
 )
 

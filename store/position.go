@@ -36,7 +36,8 @@ func parseNonce(s string) (Nonce, error) {
 	if len(s) != nonceText.EncodedLen(nonceSize) {
 		return n, errPosition
 	}
-	if _, err := nonceText.Decode(n[:], []byte(s)); err != nil || n.String() != s { // the last character can have bits that the nonce does not use
+	// The last character can have bits that the nonce does not use: then it is not what String writes.
+	if _, err := nonceText.Decode(n[:], []byte(s)); err != nil || n.String() != s {
 		return n, errPosition
 	}
 	return n, nil

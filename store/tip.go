@@ -71,7 +71,8 @@ func (s *Store) Tips(ctx context.Context, channels []string, touch bool) ([]Tip,
 		switch {
 		case errors.Is(errs[i], errNoMeta):
 			fresh = append(fresh, i)
-		case errs[i] == nil && touch && !s.Rule(channels[i]).Latest: // not a task: it may end at this moment, and then its keys must expire soon
+		// Not a task: it may end at this moment, and then its keys must expire soon.
+		case errs[i] == nil && touch && !s.Rule(channels[i]).Latest:
 			alive = append(alive, i)
 		}
 	}

@@ -36,7 +36,8 @@
 //   - per delivery: divided by events × clients. For the gateway it contains everything that publishing costs.
 //   - memory: growth of the server's PSS (/proc/PID/smaps_rollup) from before the first client until the end of the time
 //     for which idle streams are held (-hold), divided by streams. "at once" is the same right after the last client has
-//     connected, with the garbage of connecting. Kernel memory (the buffers of sockets) is in neither; all three servers have the same kind of sockets.
+//     connected, with the garbage of connecting. Kernel memory (the buffers of sockets) is in neither; all three servers
+//     have the same kind of sockets.
 //   - idle CPU: percent of one core while idle streams are held. Heartbeats fall into this time.
 //   - SUBSCRIBEs: how many commands of that name Redis ran while the clients connected.
 //   - goroutines: growth of the gateway's go_goroutines (/metrics), divided by streams.

@@ -36,7 +36,10 @@ var bugs = []bug{
 		"store/history.go", "return h.Events, Trimmed", `return h.Events, ""`,
 	}}, nil},
 	{"claim", "a raw message is claimed only after it was stored, in a second step", []edit{
-		{"store/lua/adopt.lua", "local claims = {{key = adopted, value = newest, ttl = adoptedTTL, before = claim}}\n", "local claims = {}\n"},
+		{
+			"store/lua/adopt.lua", "local claims = {{key = adopted, value = newest, ttl = adoptedTTL, before = claim}}\n",
+			"local claims = {}\n",
+		},
 		{
 			"store/adopt.go", "	a, err := adoptReply(reply)\n",
 			"	s.rdb.Set(ctx, keys[2], first+uint64(len(messages))-1, adoptedTTL)\n	a, err := adoptReply(reply)\n",

@@ -88,15 +88,15 @@ func (m *machine) run(ctx context.Context, seed uint64, drop []int, log io.Write
 	}
 	var out bytes.Buffer
 	last := &lastBytes{max: 8 << 10}
-	errors := io.Writer(last)
+	said := io.Writer(last)
 	if log != nil {
-		errors = io.MultiWriter(last, log)
+		said = io.MultiWriter(last, log)
 	}
 	key := [32]byte{0: 's', 1: 'i', 2: 'm'}
 	for i := range 8 {
 		key[8+i] = byte(seed >> (8 * i))
 	}
-	config := wazero.NewModuleConfig().WithName("").WithArgs(args...).WithStdout(&out).WithStderr(errors).
+	config := wazero.NewModuleConfig().WithName("").WithArgs(args...).WithStdout(&out).WithStderr(said).
 		WithRandSource(rand.NewChaCha8(key)).
 		WithWalltime(func() (int64, int32) {
 			now := c.read()
@@ -108,7 +108,7 @@ func (m *machine) run(ctx context.Context, seed uint64, drop []int, log io.Write
 	if instance != nil {
 		defer instance.Close(ctx)
 	}
-	if exit, ok := err.(*sys.ExitError); ok && exit.ExitCode() == 0 {
+	if exit, ok := errors.AsType[*sys.ExitError](err); ok && exit.ExitCode() == 0 {
 		err = nil
 	}
 	if err != nil {

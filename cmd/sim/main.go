@@ -18,8 +18,8 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
 	ok, err := command(ctx, os.Args[1:], os.Stdout)
+	stop()
 	switch {
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "sim:", err)

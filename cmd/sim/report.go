@@ -70,7 +70,7 @@ func (t *totals) runMany(ctx context.Context, m *machine, o options, stopEarly b
 		wg.Go(func() {
 			for {
 				mu.Lock()
-				for next <= o.to && !world.NewPlan(next).Has(o.with) {
+				for plan := world.NewPlan(next); next <= o.to && !plan.Has(o.with); plan = world.NewPlan(next) {
 					next++
 				}
 				seed := next
@@ -112,7 +112,8 @@ func runMany(ctx context.Context, m *machine, o options, out io.Writer) (bool, e
 		}
 		if time.Since(told) > 10*time.Second {
 			told = time.Now()
-			fmt.Fprintf(out, "%d worlds, %.2f a second, %d failed\n", t.worlds, float64(t.worlds)/time.Since(began).Seconds(), len(t.failed))
+			speed := float64(t.worlds) / time.Since(began).Seconds()
+			fmt.Fprintf(out, "%d worlds, %.2f a second, %d failed\n", t.worlds, speed, len(t.failed))
 		}
 	})
 	t.report(out, time.Since(began))

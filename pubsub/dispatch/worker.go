@@ -140,7 +140,8 @@ func (w *worker) take(last []notice) []notice {
 			w.setLine(n.channel, l)
 		}
 	}
-	batch := append(last[:0], w.next[w.head:end]...)
+	batch := last[:0]
+	batch = append(batch, w.next[w.head:end]...)
 	clear(w.next[w.head:end])
 	w.head = end
 	if w.head == len(w.next) {

@@ -380,7 +380,7 @@ func TestAReplicaThatRefusedAMessageLetsOthersStoreItFirst(t *testing.T) {
 		if stored, _ := a.seen(); len(stored) > 0 {
 			t.Errorf("stored %v at once, behind a message that it lacks", stored)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		if stored, _ := a.seen(); !slices.Equal(stored, []string{"2"}) {
 			t.Errorf("stored %v", stored)
@@ -412,19 +412,19 @@ type stubbornAdopter struct {
 	refuses bool // rejections too
 }
 
-// wrongType is an error as Redis gives it.
-type wrongType struct{}
+// wrongTypeError is an error as Redis gives it.
+type wrongTypeError struct{}
 
-func (wrongType) Error() string {
+func (wrongTypeError) Error() string {
 	return "WRONGTYPE Operation against a key holding the wrong kind of value"
 }
-func (wrongType) RedisError() {}
+func (wrongTypeError) RedisError() {}
 
 func (a *stubbornAdopter) Adopt(
 	ctx context.Context, channel, marker string, first uint64, messages []store.RawMessage,
 ) (store.Adopted, error) {
 	if channel == a.channel && (a.refuses || slices.ContainsFunc(messages, func(m store.RawMessage) bool { return m.Reason == "" })) {
-		return store.Adopted{}, wrongType{}
+		return store.Adopted{}, wrongTypeError{}
 	}
 	r, err := a.fakeAdopter.Adopt(ctx, channel, marker, first, messages)
 	if channel == a.channel {

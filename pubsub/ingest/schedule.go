@@ -18,8 +18,8 @@ func (in *Intake) schedule(b *backlog) {
 		return // it is looked at soon
 	}
 	now := in.now()
-	switch due, any := in.due(b, now); {
-	case !any:
+	switch due, some := in.due(b, now); {
+	case !some:
 		in.leave(b)
 		in.drop(b)
 	case due > now:
@@ -35,9 +35,9 @@ func (in *Intake) schedule(b *backlog) {
 	}
 }
 
-// due returns when the first message of a backlog may be presented; any is false if there is none. It drops messages that
+// due returns when the first message of a backlog may be presented; some is false if there is none. It drops messages that
 // are too old. in.mu is held.
-func (in *Intake) due(b *backlog, now time.Duration) (due time.Duration, any bool) {
+func (in *Intake) due(b *backlog, now time.Duration) (due time.Duration, some bool) {
 	for len(b.messages) > 0 && now-b.messages[0].ReceivedAt > waitingTime {
 		in.remove(b, 0, 1) // the store may have forgotten its marker, and would store the message a second time
 		in.stats.lost[lostTooOld].Add(1)
@@ -131,7 +131,7 @@ func (in *Intake) next() (b *backlog, batch []*waiting, ok bool) {
 		in.ready[0] = nil
 		in.ready = in.ready[1:]
 		b.place = nowhere
-		if due, any := in.due(b, in.now()); !any || due > in.now() {
+		if due, some := in.due(b, in.now()); !some || due > in.now() {
 			in.schedule(b)
 			continue
 		}
@@ -149,11 +149,12 @@ func (in *Intake) next() (b *backlog, batch []*waiting, ok bool) {
 // byDue is a heap of backlogs, the one that is due first in front.
 type byDue []*backlog
 
-func (h byDue) Len() int           { return len(h) }
-func (h byDue) Less(i, j int) bool { return h[i].due < h[j].due }
-func (h byDue) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = i, j
+func (h *byDue) Len() int           { return len(*h) }
+func (h *byDue) Less(i, j int) bool { return (*h)[i].due < (*h)[j].due }
+func (h *byDue) Swap(i, j int) {
+	all := *h
+	all[i], all[j] = all[j], all[i]
+	all[i].index, all[j].index = i, j
 }
 
 // Push is called by package heap.

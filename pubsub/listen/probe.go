@@ -24,7 +24,7 @@ var (
 
 var (
 	errOver = errors.New("the connection to Redis was lost")
-	errLate = errors.New("Redis: a probe is on its way for too long")
+	errLate = errors.New("a probe through Redis is on its way for too long")
 )
 
 // probe is a message of this replica to itself.

@@ -233,15 +233,15 @@ func (p *peer) ask(t *testing.T, commands ...[]string) (replies []string) {
 		if strings.Contains(text, mark) {
 			return replies
 		}
-		replies = append(replies, comparable(text))
+		replies = append(replies, withoutClocks(text))
 	}
 }
 
 // clocks are times in milliseconds, which differ between the two.
 var clocks = regexp.MustCompile(`"time(stamp)?":\d+`)
 
-// comparable leaves out what is not compared: times, and of a failed script everything but the first word.
-func comparable(text string) string {
+// withoutClocks leaves out what is not compared: times, and of a failed script everything but the first word.
+func withoutClocks(text string) string {
 	text = clocks.ReplaceAllString(text, `"time":0`)
 	if strings.HasPrefix(text, "-") && strings.Contains(text, "script") {
 		text, _, _ = strings.Cut(text, " ")
@@ -286,7 +286,7 @@ func (p *peer) value() (string, error) {
 			if err != nil {
 				return "", err
 			}
-			out += comparable(element)
+			out += withoutClocks(element)
 		}
 		return out, nil
 	default:

@@ -15,7 +15,7 @@ func subscribe(s *Server, c *client, args []string) any {
 			c.channels = append(c.channels, channel)
 			s.channels[channel] = append(s.channels[channel], c)
 		}
-		c.append(appendPush(nil, c.protocol, "subscribe", channel, c.subscriptions()))
+		c.append(pushReply(c.protocol, "subscribe", channel, c.subscriptions()))
 	}
 	return none{}
 }
@@ -26,7 +26,7 @@ func psubscribe(s *Server, c *client, args []string) any {
 			c.patterns = append(c.patterns, pattern)
 			s.patterns = append(s.patterns, subscription{pattern, c})
 		}
-		c.append(appendPush(nil, c.protocol, "psubscribe", pattern, c.subscriptions()))
+		c.append(pushReply(c.protocol, "psubscribe", pattern, c.subscriptions()))
 	}
 	return none{}
 }
@@ -36,12 +36,12 @@ func unsubscribe(s *Server, c *client, args []string) any {
 		args = slices.Clone(c.channels)
 	}
 	if len(args) == 0 {
-		c.append(appendPush(nil, c.protocol, "unsubscribe", nil, c.subscriptions()))
+		c.append(pushReply(c.protocol, "unsubscribe", nil, c.subscriptions()))
 	}
 	for _, channel := range args {
 		c.channels = without(c.channels, channel)
 		s.leave(channel, c)
-		c.append(appendPush(nil, c.protocol, "unsubscribe", channel, c.subscriptions()))
+		c.append(pushReply(c.protocol, "unsubscribe", channel, c.subscriptions()))
 	}
 	return none{}
 }
@@ -51,12 +51,12 @@ func punsubscribe(s *Server, c *client, args []string) any {
 		args = slices.Clone(c.patterns)
 	}
 	if len(args) == 0 {
-		c.append(appendPush(nil, c.protocol, "punsubscribe", nil, c.subscriptions()))
+		c.append(pushReply(c.protocol, "punsubscribe", nil, c.subscriptions()))
 	}
 	for _, pattern := range args {
 		c.patterns = without(c.patterns, pattern)
 		s.patterns = slices.DeleteFunc(s.patterns, func(p subscription) bool { return p.client == c && p.pattern == pattern })
-		c.append(appendPush(nil, c.protocol, "punsubscribe", pattern, c.subscriptions()))
+		c.append(pushReply(c.protocol, "punsubscribe", pattern, c.subscriptions()))
 	}
 	return none{}
 }
@@ -87,12 +87,12 @@ func (s *Server) unsubscribeAll(c *client) {
 func publish(s *Server, _ *client, args []string) any {
 	channel, payload, n := args[0], args[1], int64(0)
 	for _, c := range s.channels[channel] {
-		c.push(appendPush(nil, c.protocol, "message", channel, payload))
+		c.push(pushReply(c.protocol, "message", channel, payload))
 		n++
 	}
 	for _, p := range s.patterns {
 		if matches(p.pattern, channel) {
-			p.client.push(appendPush(nil, p.client.protocol, "pmessage", p.pattern, channel, payload))
+			p.client.push(pushReply(p.client.protocol, "pmessage", p.pattern, channel, payload))
 			n++
 		}
 	}

@@ -54,13 +54,13 @@ func appendHeader(b []byte, mark byte, n int64) []byte {
 	return append(strconv.AppendInt(append(b, mark), n, 10), "\r\n"...)
 }
 
-// appendPush encodes a message to a subscriber.
-func appendPush(b []byte, protocol int, elements ...any) []byte {
+// pushReply encodes a message to a subscriber.
+func pushReply(protocol int, elements ...any) []byte {
 	mark := byte('>')
 	if protocol == 2 {
 		mark = '*'
 	}
-	b = appendHeader(b, mark, int64(len(elements)))
+	b := appendHeader(nil, mark, int64(len(elements)))
 	for _, e := range elements {
 		b = appendReply(b, protocol, e)
 	}

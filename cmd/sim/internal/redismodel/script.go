@@ -3,6 +3,7 @@ package redismodel
 import (
 	"crypto/sha1"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -163,7 +164,7 @@ func textTable(l *lua.LState, texts []string) *lua.LTable {
 // scriptFailure is what a script that failed answers.
 func scriptFailure(err error, sha string) failure {
 	text := err.Error()
-	if e, ok := err.(*lua.ApiError); ok {
+	if e, ok := errors.AsType[*lua.ApiError](err); ok {
 		text = e.Object.String()
 		if t, ok := e.Object.(*lua.LTable); ok {
 			text = lua.LVAsString(t.RawGetString("err"))

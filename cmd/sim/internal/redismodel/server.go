@@ -74,7 +74,10 @@ const outputLimit = 32 << 20
 
 // New returns a server that does not run yet.
 func New(n *network.Network, rng *rand.Rand, cfg Config) *Server {
-	s := &Server{cfg: cfg, net: n, rng: rng, limit: outputLimit, lateReplies: map[string]time.Duration{}, turn: make(chan struct{}, 1), thawed: make(chan struct{})}
+	s := &Server{
+		cfg: cfg, net: n, rng: rng, limit: outputLimit, lateReplies: map[string]time.Duration{},
+		turn: make(chan struct{}, 1), thawed: make(chan struct{}),
+	}
 	close(s.thawed)
 	return s
 }

@@ -22,7 +22,8 @@ func (w *world) act(i int, a Action) {
 		e.Hit++
 	}
 	w.exercise[a.Kind] = e
-	w.record.Faults = append(w.record.Faults, judge.Fault{Span: judge.Span{From: from, To: w.now()}, Name: string(a.Kind), Hits: hit})
+	f := judge.Fault{Span: judge.Span{From: from, To: w.now()}, Name: string(a.Kind), Hits: hit}
+	w.record.Faults = append(w.record.Faults, f)
 }
 
 // inflict carries an action out and returns how much it hit.

@@ -16,7 +16,9 @@ import (
 
 // request sends one HTTP request over a connection of its own and reads the head of the answer. net/http's client would
 // do, but it costs three goroutines and much time per call.
-func (w *world) request(ctx context.Context, from, to, method, path string, header map[string]string, body []byte) (*network.Conn, *http.Response, error) {
+func (w *world) request(
+	ctx context.Context, from, to, method, path string, header map[string]string, body []byte,
+) (*network.Conn, *http.Response, error) {
 	conn, err := w.net.Dial(ctx, from, to)
 	if err != nil {
 		return nil, nil, err
@@ -51,7 +53,9 @@ func (w *world) request(ctx context.Context, from, to, method, path string, head
 }
 
 // call is request for an answer that is read at once.
-func (w *world) call(ctx context.Context, from, to, method, path string, header map[string]string, body []byte) (status int, answer []byte, err error) {
+func (w *world) call(
+	ctx context.Context, from, to, method, path string, header map[string]string, body []byte,
+) (status int, answer []byte, err error) {
 	conn, response, err := w.request(ctx, from, to, method, path, header, body)
 	if err != nil {
 		return 0, nil, err

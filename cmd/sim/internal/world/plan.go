@@ -96,7 +96,8 @@ const (
 // Kinds are all faults in the order of the report.
 var Kinds = []Kind{
 	killReplica, losePower, drainReplica, joinReplica, pauseReplica, partition, oneWay, cutConnections, slowNetwork,
-	redisRestart, redisOlder, redisEmptied, redisFrozen, redisLate, lateMessages, lateReplies, redisFull, redisLoading, redisReadOnly,
+	redisRestart, redisOlder, redisEmptied, redisFrozen, redisLate, lateMessages, lateReplies, redisFull, redisLoading,
+	redisReadOnly,
 	killSubscribers, killCallers, dropped, outputLimit, replyLost, herd, clockJump,
 }
 
@@ -108,7 +109,8 @@ var harmless = []Kind{redisLate, lateMessages, lateReplies, killCallers, replyLo
 
 // together are faults that are worse together than alone.
 var together = [][]Kind{
-	{killSubscribers, lateReplies}, {killSubscribers, lateReplies}, {cutConnections, lateReplies}, {lateMessages, herd}, {lateMessages, lateReplies, herd},
+	{killSubscribers, lateReplies}, {killSubscribers, lateReplies}, {cutConnections, lateReplies}, {lateMessages, herd},
+	{lateMessages, lateReplies, herd},
 	{redisOlder, killReplica}, {redisOlder, pauseReplica}, {redisOlder, lateMessages}, {redisEmptied, killSubscribers},
 	{redisFull, drainReplica}, {redisFull, killSubscribers}, {joinReplica, redisLate}, {joinReplica, lateMessages},
 	{replyLost, redisLate}, {losePower, killSubscribers}, {oneWay, killReplica}, {redisFrozen, drainReplica},
@@ -278,20 +280,21 @@ func (p *Plan) clients(d dice, slow bool) {
 }
 
 // Has reports whether each of some faults is in the plan.
-func (p Plan) Has(kinds []Kind) bool {
+func (p *Plan) Has(kinds []Kind) bool {
 	return !slices.ContainsFunc(kinds, func(k Kind) bool {
 		return !slices.ContainsFunc(p.Actions, func(a Action) bool { return a.Kind == k })
 	})
 }
 
 // Without returns the plan without some of its actions, by index.
-func (p Plan) Without(drop map[int]bool) Plan {
+func (p *Plan) Without(drop map[int]bool) Plan {
 	var kept []Action
 	for i, a := range p.Actions {
 		if !drop[i] {
 			kept = append(kept, a)
 		}
 	}
-	p.Actions = kept
-	return p
+	less := *p
+	less.Actions = kept
+	return less
 }

@@ -87,7 +87,8 @@ func (p *publisher) payload(token string, n int) string {
 	if p.plan.Raw && n%4 == 0 {
 		return marshal(token + " plain text,\r\ntwo lines, \"\\ äöü <b>\n" + padding)
 	}
-	return `{"token":"` + token + `","n":1.0,"big":9007199254740993,"none":[],"text":"a\nb <&> \u2029 data: x\n\nid: 1","pad":"` + padding + `"}`
+	return `{"token":"` + token + `","n":1.0,"big":9007199254740993,"none":[],"text":"a\nb <&> \u2029 data: x\n\nid: 1","pad":"` +
+		padding + `"}`
 }
 
 // marshal makes a JSON string in the way the gateway does.
@@ -245,7 +246,8 @@ type worker struct {
 // startTask begins a task and lets somebody follow it.
 func (w *world) startTask() {
 	w.worker = &worker{publisher: w.publisher(50, PublisherPlan{}), task: "job"}
-	w.worker.publisher.repeat(w.ctx, http.MethodPost, "/api/tasks", `{"taskId":"job","taskName":"simulated"}`, func(time.Duration, []byte) {})
+	w.worker.publisher.repeat(w.ctx, http.MethodPost, "/api/tasks", `{"taskId":"job","taskName":"simulated"}`,
+		func(time.Duration, []byte) {})
 	c := w.newClient("watcher", 1)
 	c.path = "/api/sse/progress/job"
 	w.tasks = append(w.tasks, c)

@@ -126,7 +126,7 @@ func (w *world) join() *replica {
 }
 
 // restart starts the next incarnation of a replica in its place.
-func (w *world) restart(r *replica) *replica {
+func (w *world) restart(r *replica) {
 	next := w.start(r.name, r.number+1)
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -134,7 +134,6 @@ func (w *world) restart(r *replica) *replica {
 		w.members[i] = next
 	}
 	w.tracef("%s starts", next.host)
-	return next
 }
 
 // leave takes a replica off those that clients may turn to.

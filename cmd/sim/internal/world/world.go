@@ -84,7 +84,8 @@ type world struct {
 func Run(p Plan, out io.Writer) Result {
 	w := &world{
 		plan: p, began: time.Now(), out: out, trace: sha256.New(), hosts: map[string]*replica{},
-		outages: map[string][]judge.Span{}, exercise: map[Kind]Exercise{}, running: map[int]time.Duration{}, redisUse: make(chan struct{}, 1),
+		outages: map[string][]judge.Span{}, exercise: map[Kind]Exercise{}, running: map[int]time.Duration{},
+		redisUse: make(chan struct{}, 1),
 	}
 	w.ctx, w.stop = context.WithCancel(context.Background())
 	w.log = slog.New(&productLog{world: w})
