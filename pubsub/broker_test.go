@@ -78,11 +78,11 @@ func TestOneConnectionResumesAllOfItsChannels(t *testing.T) {
 		for i := 1; i <= 9; i++ {
 			a.append(t, channels[i%3], strconv.Itoa(i))
 		}
-		v.want(numbers(1, 5)...)
+		got := v.texts(5)
 		v = b.open(t, pubsub.Request{Channels: channels, LastEventID: v.lastID})
-		got := v.texts(4)
-		slices.Sort(got) // channels have one clock each; among them only the millisecond tells
-		if !slices.Equal(got, numbers(6, 9)) {
+		got = append(got, v.texts(4)...)
+		slices.Sort(got) // between channels no order is promised
+		if !slices.Equal(got, numbers(1, 9)) {
 			t.Errorf("got %v", got)
 		}
 		// With one channel more and one less, what is common goes on and the new one says that it is unknown.
