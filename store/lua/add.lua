@@ -116,7 +116,7 @@ end
 -- that Redis has just permitted: an empty claim, and an empty field of the hash, are none.
 local function undo(channel, claims, done)
   if done.pushed then
-    if maybe('LTRIM', channel.history, done.pushed, -1) and maybe('LPOP', channel.history, done.pushed) then
+    if maybe('LTRIM', channel.history, done.pushed, -1) then
       return false -- The events stay, with their claims. Only the announcement is missing, and replicas find them.
     end
     if channel.final then maybe('EXPIRE', channel.history, channel.rule.ttl) end

@@ -58,6 +58,7 @@ func init() { //nolint:gochecknoinits // the table refers to functions that look
 		"HSET":    {run: hset, data: true, least: 3, most: -1, write: true, denyOOM: true},
 		"HSETNX":  {run: hsetnx, data: true, least: 3, most: 3, write: true, denyOOM: true},
 		"HINCRBY": {run: hincrby, data: true, least: 3, most: 3, write: true, denyOOM: true},
+		"HDEL":    {run: hdel, data: true, least: 2, most: -1, write: true},
 		"HGET":    {run: hget, data: true, least: 2, most: 2},
 		"HMGET":   {run: hmget, data: true, least: 2, most: -1},
 		"LPUSH":   {run: lpush, data: true, least: 2, most: -1, write: true, denyOOM: true},
@@ -221,7 +222,7 @@ func get(s *Server, _ *client, args []string) any {
 	return v.text
 }
 
-// set knows the options EX and NX.
+// set knows the options EX, PX and NX.
 func set(s *Server, _ *client, args []string) any {
 	v := &value{kind: stringKind, text: args[1]}
 	for i := 2; i < len(args); i++ {
@@ -230,7 +231,11 @@ func set(s *Server, _ *client, args []string) any {
 			if s.data.get(args[0]) != nil {
 				return nil
 			}
-		case option == "EX" && i+1 < len(args):
+		case (option == "EX" || option == "PX") && i+1 < len(args):
+			unit := time.Second
+			if option == "PX" {
+				unit = time.Millisecond
+			}
 			i++
 			n, err := strconv.Atoi(args[i])
 			if err != nil {
@@ -239,7 +244,7 @@ func set(s *Server, _ *client, args []string) any {
 			if n <= 0 {
 				return failure("ERR invalid expire time in 'set' command")
 			}
-			v.expires = time.Now().Add(time.Duration(n) * time.Second)
+			v.expires = time.Now().Add(time.Duration(n) * unit)
 		default:
 			return failure("ERR syntax error")
 		}
@@ -354,6 +359,27 @@ func hincrby(s *Server, _ *client, args []string) any {
 	n, _ := strconv.ParseInt(v.hash[args[1]], 10, 64)
 	v.hash[args[1]] = strconv.FormatInt(n+by, 10)
 	return n + by
+}
+
+func hdel(s *Server, _ *client, args []string) any {
+	v, wrong := s.data.typed(args[0], hashKind)
+	switch {
+	case wrong:
+		return wrongType
+	case v == nil:
+		return int64(0)
+	}
+	n := int64(0)
+	for _, field := range args[1:] {
+		if _, there := v.hash[field]; there {
+			delete(v.hash, field)
+			n++
+		}
+	}
+	if len(v.hash) == 0 {
+		delete(s.data.keys, args[0])
+	}
+	return n
 }
 
 func hget(s *Server, c *client, args []string) any {

@@ -157,10 +157,10 @@ func (c *comparison) subscription() []string {
 func (c *comparison) command() []string {
 	commands := [][]string{
 		{"GET", c.key()}, {"SET", c.key(), c.text()}, {"SET", c.key(), c.text(), "NX"}, {"SET", c.key(), c.text(), "EX", "100"},
-		{"SET", c.key(), c.text(), "EX", "0"}, {"SET", c.key(), c.text(), "WHAT"}, {"DEL", c.key(), c.key()},
+		{"SET", c.key(), c.text(), "EX", "0"}, {"SET", c.key(), c.text(), "PX", "100000"}, {"SET", c.key(), c.text(), "WHAT"}, {"DEL", c.key(), c.key()},
 		{"EXISTS", c.key(), c.key()}, {"TYPE", c.key()}, {"EXPIRE", c.key(), c.pick("100", "-1", "x")}, {"TTL", c.key()},
 		{"HSET", c.key(), "f", c.text(), "g", c.number()}, {"HSET", c.key(), "f", "1", "g"}, {"HSETNX", c.key(), c.pick("f", "h"), c.text()},
-		{"HINCRBY", c.key(), c.pick("f", "g", "n"), c.pick("1", "-3", "x")}, {"HGET", c.key(), "f"}, {"HMGET", c.key(), "f", "g", "none"},
+		{"HINCRBY", c.key(), c.pick("f", "g", "n"), c.pick("1", "-3", "x")}, {"HGET", c.key(), "f"}, {"HDEL", c.key(), "f", c.pick("f", "g", "none")}, {"HMGET", c.key(), "f", "g", "none"},
 		{"LPUSH", c.key(), c.text(), c.number()}, {"LPUSH", c.key(), c.text()}, {"LTRIM", c.key(), c.number(), c.number()},
 		{"LTRIM", c.key(), "0", "5"}, {"LRANGE", c.key(), c.number(), c.number()}, {"LRANGE", c.key(), "0", "-1"},
 		{"LINDEX", c.key(), c.number()}, {"LLEN", c.key()}, {"PUBSUB", "NUMSUB", "a", "b"}, {"PUBSUB", "NUMPAT"}, {"PING"},
@@ -173,20 +173,30 @@ func (c *comparison) command() []string {
 func (c *comparison) script() []string {
 	name := c.pick("x", "y")
 	keys := []string{"{" + name + "}:history", "{" + name + "}:meta"}
-	rule := []string{"live:" + name, "3", "100", "200", "60", "base" + c.number()}
-	event := []string{c.pick("", "note"), c.pick(`{"a":1.0}`, `[]`, `"t"`), c.pick("", "id"), "1", "", "nonce" + c.number(), c.pick("", "", "", "", "1")}
+	nonce := func() string { return "nonce0000" + c.pick("0", "4", "8", "c", "g", "z") } // the last one is none
+	rule := []string{"live:" + name, "3", "100", "200", "60", nonce()}
+	event := func() []string {
+		return []string{c.pick("", "note"), c.pick(`{"a":1.0}`, `[]`, `"t"`), c.pick("", "id", "progress"), "1", c.pick("", "", "7"),
+			nonce(), c.pick("", "", "", "", "1")}
+	}
 	switch c.rng.IntN(8) {
 	case 0, 1, 2:
-		args := slices.Concat([]string{"EVAL", c.scripts["append"], "2"}, keys, rule, event, []string{"", "300"})
-		if c.rng.IntN(2) == 0 {
-			args = slices.Concat([]string{"EVAL", c.scripts["append"], "3"}, keys, []string{"{" + name + "}:once:" + c.number()}, rule, event, []string{"", "300"})
+		args := slices.Concat(rule, []string{"300"})
+		for range 1 + c.rng.IntN(3) {
+			once := c.pick("", "1")
+			if once != "" {
+				keys = append(keys, "{"+name+"}:once:"+c.number())
+			}
+			args = slices.Concat(args, event(), []string{c.pick("", "1"), once})
 		}
-		return args
+		return slices.Concat([]string{"EVAL", c.scripts["append"], strconv.Itoa(len(keys))}, keys, args)
 	case 3, 4:
-		message := slices.Concat([]string{c.pick("", "", `"no good"`), `"payload"`}, event)
+		message := func() []string {
+			return slices.Concat([]string{c.pick("", "", `"no good"`), `"payload"`}, event())
+		}
 		return slices.Concat([]string{"EVAL", c.scripts["adopt"], "4"}, keys, []string{"{" + name + "}:adopted:m", "{" + name + "}:rejected"},
 			rule, []string{c.pick("1", "2", "3"), "m", "3600", "100", "600", "notices", name, c.pick("", "1")},
-			message, message)
+			message(), message())
 	default:
 		return []string{"EVAL", c.pick(
 			"return {1, 2.9, 'a', false, 'never'}", "return {true, {1, {2}}}", "return redis.status_reply('FINE')",
