@@ -609,7 +609,7 @@ func (c *cluster) keepPublishing(every time.Duration) (stop func() error) {
 func (c *cluster) stored() []string {
 	c.t.Helper()
 	var ids []string
-	list, err := c.redis("--raw", "LRANGE", "sluice:{notifications}:history", "0", "-1")
+	list, err := c.redis("--raw", "LRANGE", "sluice:history:{notifications}", "0", "-1")
 	c.must(err)
 	for line := range strings.Lines(list) {
 		if strings.TrimSpace(line) == "" {

@@ -257,7 +257,7 @@ func TestAForgedAnnouncementCannotBreakOutOfItsFrame(t *testing.T) {
 				first := one.next()
 				many.next()
 				_, nonce, _ := strings.Cut(first.LastEventID, "-")
-				s.rdb.Publish(t.Context(), store.LiveChannel("orders"),
+				s.rdb.Publish(t.Context(), store.NewNames(store.DefaultPrefix, 0).Live("orders"),
 					fmt.Sprintf(`{"id":"2-0123456789","prev":"%s","time":1,%s`, nonce, forged))
 				for what, st := range map[string]*stream{"one": one, "many": many} {
 					for _, e := range st.quiet() {

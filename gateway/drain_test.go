@@ -183,7 +183,7 @@ func TestWhatWasRefusedBecauseRedisHungIsNotStoredLater(t *testing.T) {
 		s.waitReady()
 		time.Sleep(time.Minute)
 		stored := 0
-		if offset := s.mini.HGet("sluice:{orders}:meta", "offset"); offset != "" {
+		if offset := s.mini.HGet("sluice:meta:{orders}", "offset"); offset != "" {
 			if _, err := fmt.Sscan(offset, &stored); err != nil {
 				t.Fatal(err)
 			}
@@ -330,7 +330,7 @@ func TestATaskRunningAtTheEndIsFinishedOrFails(t *testing.T) {
 				if err := s.stop(); err != nil {
 					t.Errorf("Shutdown: %v", err)
 				}
-				state, err := s.mini.List("sluice:{progress:" + id + "}:history")
+				state, err := s.mini.List("sluice:history:{progress:" + id + "}")
 				if err != nil || len(state) != 1 || !strings.Contains(state[0], `"status":"`+test.status+`"`) {
 					t.Errorf("state at the end: %v, %v; want %s", state, err, test.status)
 				}
@@ -373,7 +373,7 @@ func TestATaskStartedAtTheVeryEndIsRefusedOrEnds(t *testing.T) {
 			return
 		}
 		for _, key := range s.mini.Keys() {
-			if strings.HasPrefix(key, "sluice:{progress:") && strings.HasSuffix(key, ":history") {
+			if strings.HasPrefix(key, "sluice:history:{progress:") {
 				if state, err := s.mini.List(key); err != nil || !strings.Contains(state[0], `"final":true`) {
 					t.Errorf("the task was accepted and left like this: %v, %v", state, err)
 				}

@@ -252,9 +252,9 @@ func TestTheSameIdempotencyKeyPublishesOnceAndGetsTheSameAnswer(t *testing.T) {
 			serve(t, gateway.Config{}, func(t *testing.T, s *site) {
 				offset := func() string {
 					if p.channel == "" {
-						return fmt.Sprint(len(s.rdb.Keys(t.Context(), "sluice:{progress:*}:meta").Val()))
+						return fmt.Sprint(len(s.rdb.Keys(t.Context(), "sluice:meta:{progress:*}").Val()))
 					}
-					return s.rdb.HGet(t.Context(), "sluice:{"+p.channel+"}:meta", "offset").Val()
+					return s.rdb.HGet(t.Context(), "sluice:meta:{"+p.channel+"}", "offset").Val()
 				}
 				first := s.do(p.method, p.path, p.body, "Idempotency-Key", "key-1")
 				if first.Status >= 300 || first.Header.Get("Idempotent-Replayed") != "" || offset() != "1" {

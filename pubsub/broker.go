@@ -59,7 +59,7 @@ func NewBroker(rdb *redis.Client, s *store.Store, cfg Config, log *slog.Logger) 
 	}
 	b.intake = ingest.New(s, s.MaxBodyBytes(), log)
 	b.listener = listen.New(listen.Config{
-		Redis: rdb, Replica: cfg.Replica, Receiver: receiver{b}, Log: log,
+		Redis: rdb, Replica: cfg.Replica, Names: s.Names(), Receiver: receiver{b}, Log: log,
 		MaxPayload: max(s.MaxAnnouncement(), s.MaxBodyBytes()+1), // a raw message that is cut off is too long anyway
 	})
 	b.metrics = b.collectors()

@@ -249,7 +249,7 @@ func TestAFullRedisTakesNoEventsAndTheGatewayGoesOn(t *testing.T) {
 func TestAChannelWhoseKeySomebodyElseWroteDoesNotConcernTheOthers(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *storetest.Server) {
 		a := start(t, s.Addr, "a")
-		if err := s.Client(t).Set(t.Context(), "sluice:{bad}:meta", "x", time.Minute).Err(); err != nil {
+		if err := s.Client(t).Set(t.Context(), "sluice:meta:{bad}", "x", time.Minute).Err(); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)

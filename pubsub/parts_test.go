@@ -112,8 +112,8 @@ func TestANewBranchBetweenTwoPartsIsFollowedFromTheLastCommonEvent(t *testing.T)
 	for i := range 30 {
 		a.append(t, "orders", wide(i))
 	}
-	snapshot := a.rdb.LRange(t.Context(), "sluice:{orders}:history", 0, -1).Val()
-	meta := a.rdb.HGetAll(t.Context(), "sluice:{orders}:meta").Val()
+	snapshot := a.rdb.LRange(t.Context(), "sluice:history:{orders}", 0, -1).Val()
+	meta := a.rdb.HGetAll(t.Context(), "sluice:meta:{orders}").Val()
 	for i := 30; i < 60; i++ {
 		a.append(t, "orders", wide(i))
 	}
@@ -122,9 +122,9 @@ func TestANewBranchBetweenTwoPartsIsFollowedFromTheLastCommonEvent(t *testing.T)
 		if i == 32 { // the client has had some of what Redis now loses, and has some more of it in its hands
 			ctx := t.Context()
 			pipe := a.rdb.TxPipeline()
-			pipe.Del(ctx, "sluice:{orders}:history", "sluice:{orders}:meta")
-			pipe.RPush(ctx, "sluice:{orders}:history", snapshot)
-			pipe.HSet(ctx, "sluice:{orders}:meta", meta)
+			pipe.Del(ctx, "sluice:history:{orders}", "sluice:meta:{orders}")
+			pipe.RPush(ctx, "sluice:history:{orders}", snapshot)
+			pipe.HSet(ctx, "sluice:meta:{orders}", meta)
 			if _, err := pipe.Exec(ctx); err != nil {
 				t.Fatal(err)
 			}

@@ -33,7 +33,7 @@ type Adopted struct {
 // refuses for good (see [Temporary]) can be put aside by presenting it again with a Reason.
 //
 // Other replicas learn that a message is taken in from the announcement of its event. Where they may not get one, because
-// it was rejected or because they follow the channel by a pattern only, one notice for each call says so (AdoptedChannel).
+// it was rejected or because they follow the channel by a pattern only, one notice for each call says so ([Names.Adopted]).
 func (s *Store) Adopt(ctx context.Context, channel, marker string, first uint64, messages []RawMessage) (Adopted, error) {
 	var all Adopted
 	for from := 0; from < len(messages); {
@@ -67,11 +67,11 @@ func stepLength(messages []RawMessage) int {
 
 // adopt is one script call.
 func (s *Store) adopt(ctx context.Context, channel, marker string, first uint64, messages []RawMessage) (Adopted, error) {
-	keys := []string{historyKey(channel), metaKey(channel), adoptedKey(channel, marker), rejectedKey(channel)}
+	keys := []string{s.names.history(channel), s.names.meta(channel), s.names.adopted(channel, marker), s.names.rejected(channel)}
 	args := adoptArgs{
 		ruleArgs: s.ruleArgs(channel), First: first, Marker: marker,
 		AdoptedTTL: seconds(adoptedTTL), RejectedCap: rejectedCap, RejectedTTL: seconds(rejectedTTL),
-		Notices: AdoptedChannel, Name: channel, Unheard: kind.Of(channel).ByPattern(),
+		Notices: s.names.Adopted, Name: channel, Unheard: kind.Of(channel).ByPattern(),
 	}.argv()
 	for _, m := range messages {
 		var message messageArgs
@@ -134,7 +134,7 @@ func jsonString(s string) string {
 // Rejected returns the raw messages of a channel that were not understood, newest first, each as JSON
 // {"time","reason","payload"}.
 func (s *Store) Rejected(ctx context.Context, channel string) ([]json.RawMessage, error) {
-	texts, err := s.rdb.LRange(ctx, rejectedKey(channel), 0, -1).Result()
+	texts, err := s.rdb.LRange(ctx, s.names.rejected(channel), 0, -1).Result()
 	if err != nil {
 		return nil, fmt.Errorf("read rejected messages of channel %q: %w", channel, err)
 	}

@@ -6,7 +6,7 @@ import (
 	"strconv"
 )
 
-// Announcement is what Redis publishes on a channel's [LiveChannel] when it has stored events: one message for all events
+// Announcement is what Redis publishes on a channel's [Names.Live] when it has stored events: one message for all events
 // that were stored together.
 type Announcement struct {
 	Events []Event // in the order of their offsets, without a hole
@@ -59,7 +59,7 @@ type Notice struct {
 	Number  uint64
 }
 
-// ParseNotice reads what Redis publishes on [AdoptedChannel]: "marker number channel". A channel is any text, because
+// ParseNotice reads what Redis publishes on [Names.Adopted]: "marker number channel". A channel is any text, because
 // raw messages to names that no channel may have are rejected, which is a notice too.
 func ParseNotice(payload []byte) (Notice, error) {
 	marker, rest, _ := bytes.Cut(payload, []byte(" "))

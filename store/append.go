@@ -33,7 +33,7 @@ const appendTimeout = 6 * time.Second
 func (s *Store) Append(ctx context.Context, d kind.Draft, o AppendOptions) (event Event, again bool, err error) {
 	c := &call{channel: d.Channel, event: appendArgs{eventArgs: newEventArgs(d), IfNew: o.IfNew}}
 	if o.IdempotencyKey != "" {
-		c.event.Once, c.once = true, onceKey(d.Channel, o.IdempotencyKey)
+		c.event.Once, c.once = true, s.names.once(d.Channel, o.IdempotencyKey)
 	}
 	ctx, cancel := context.WithTimeout(ctx, appendTimeout)
 	defer cancel()
@@ -70,7 +70,7 @@ func (s *Store) Append(ctx context.Context, d kind.Draft, o AppendOptions) (even
 
 // appendStep makes one call of append.lua for events of one channel.
 func (s *Store) appendStep(channel string, calls []*call) step {
-	st := step{script: appendScript, keys: []string{historyKey(channel), metaKey(channel)}, calls: calls}
+	st := step{script: appendScript, keys: []string{s.names.history(channel), s.names.meta(channel)}, calls: calls}
 	st.args = make([]any, 0, 7+9*len(calls))
 	st.args = append(st.args, channelArgs{ruleArgs: s.ruleArgs(channel), OnceTTL: seconds(onceTTL)}.argv()...)
 	for _, c := range calls {

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"time"
@@ -31,6 +32,8 @@ type batcher struct {
 	rdb redis.UniversalClient
 	// together makes one script call for events of one channel.
 	together func(channel string, calls []*call) step
+	// mayWrite returns why nothing may be written, or nil. It may ask Redis.
+	mayWrite func(context.Context) error
 	sending  sync.WaitGroup // the goroutines that send
 
 	mu      sync.Mutex
@@ -58,6 +61,12 @@ type call struct {
 // bytes bounds the length of the event's stored text.
 func (c *call) bytes() int { return len(c.event.Data) + eventBytes }
 
+// fail ends a call that was not sent.
+func (c *call) fail(err error) {
+	c.err = err
+	close(c.done)
+}
+
 // step is one run of a script, for one or several calls.
 type step struct {
 	script *redis.Script
@@ -67,8 +76,9 @@ type step struct {
 	cmd    *redis.Cmd
 }
 
-// errNotSent is the error of a call that was not sent before its caller gave up.
-var errNotSent = errors.New("redis is too slow")
+// errNotSent is the error of a call that was not sent, because its caller gave up before or because of another error that
+// it wraps.
+var errNotSent = errors.New("nothing was sent to Redis")
 
 // do carries a call out and waits for its result, at most until ctx ends. After errNotSent nothing was done and nothing
 // will be. After ctx's own error it may still be done.
@@ -169,12 +179,19 @@ func (b *batcher) steps(batch []*call) []step {
 func (b *batcher) sendBatch(batch []*call) {
 	ctx, cancel := context.WithTimeout(context.Background(), batchTimeout)
 	defer cancel()
+	if err := b.mayWrite(ctx); err != nil {
+		for _, c := range batch {
+			c.fail(fmt.Errorf("%w: %w", errNotSent, err))
+		}
+		return
+	}
 	steps := b.steps(batch)
 	p := b.rdb.Pipeline()
 	for i := range steps {
 		steps[i].cmd = steps[i].script.EvalSha(ctx, p, steps[i].keys, steps[i].args...)
 	}
-	_, _ = p.Exec(ctx) // if the whole fails, each step has the error too
+	_, err := p.Exec(ctx)
+	noteFailure(steps, err)
 	learns := make(map[*redis.Script]bool)
 	p = b.rdb.Pipeline()
 	for i := range steps {
@@ -190,10 +207,21 @@ func (b *batcher) sendBatch(batch []*call) {
 		}
 	}
 	if p.Len() > 0 {
-		_, _ = p.Exec(ctx)
+		_, err = p.Exec(ctx)
+		noteFailure(steps, err)
 	}
 	for _, st := range steps {
 		st.tell()
+	}
+}
+
+// noteFailure gives the error of a pipeline to its steps. Most errors are those of its commands already, but not that of a
+// login that Redis refuses.
+func noteFailure(steps []step, err error) {
+	for _, st := range steps {
+		if err != nil && st.cmd.Err() == nil && st.cmd.Val() == nil {
+			st.cmd.SetErr(err)
+		}
 	}
 }
 

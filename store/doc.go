@@ -10,13 +10,15 @@
 // of another one.
 //
 //	key                   type    holds                                                       kept
-//	sluice:{C}:history    list    events, newest first: JSON {"id","prev","time","type","data"}   as kind.Rule says
-//	sluice:{C}:meta       hash    offset and nonce of the newest event, base, final, progress     as kind.Rule says
-//	sluice:{C}:once:H     string  the result of a publish with an Idempotency-Key, whose hash is H    5 minutes
-//	sluice:{C}:adopted:M  string  highest number since marker M among the raw messages that were stored or rejected    1 hour
-//	sluice:{C}:rejected   list    raw messages that were not understood, newest first             100, for 24 hours
+//	sluice:history:{C}    list    events, newest first: JSON {"id","prev","time","type","data"}   as kind.Rule says
+//	sluice:meta:{C}       hash    offset and nonce of the newest event, base, final, progress     as kind.Rule says
+//	sluice:once:{C}:H     string  the result of a publish with an Idempotency-Key, whose hash is H    5 minutes
+//	sluice:adopted:{C}:M  string  highest number since marker M among the raw messages that were stored or rejected    1 hour
+//	sluice:rejected:{C}   list    raw messages that were not understood, newest first             100, for 24 hours
+//	sluice:format         string  the format of all these keys (see [Store.CheckFormat])          for ever
 //
-// Announcements go over the pub/sub channel sluice:{C}:live.
+// The prefix, sluice, is a setting. Announcements go over the pub/sub channel sluice:0:live:{C}. The number is that of the
+// database, because PUBLISH reaches the subscribers of all databases (see [Names]).
 //
 // # Design
 //
@@ -34,6 +36,36 @@
 // The script puts an event together from strings, not with cjson, because cjson changes data: it makes 1 of 1.0, {} of
 // [] and floating-point numbers of big integers. A publisher's data is delivered byte for byte. The time of an event is
 // Redis's own, so that all events of a channel have the same clock, whichever replica stored them.
+//
+// Events of one channel that wait at the same time are stored in one step: one run of the script and one announcement.
+// Each of them has its own result. A step is bounded by 64 events and 256 KiB, because Redis does nothing else meanwhile.
+// Raw messages are stored by the same step.
+//
+// A script is not a transaction: Redis keeps what a script has written before it failed. That happens when Redis's user
+// lacks a right or a key is of another type. So the script reads first, which finds keys of other types, and then writes:
+// what marks the events as published, the position, the list, the times of expiry, the announcement. If Redis refuses one
+// of these, the script undoes the ones before it, and the whole step is refused. What is trimmed cannot come back, so the
+// list is trimmed last, and a list that could not be trimmed refuses the next step. An undo uses commands that have just
+// been permitted, with one exception: without the right to LTRIM the events stay, and the answer is [ErrUncertain]. A
+// repetition with the same idempotency key finds them then.
+//
+// # Costs
+//
+// These are the costs of an event of 200 bytes on one channel, from BenchmarkAppend and BenchmarkAdopt on redis-server
+// 7.0.15, beside other work on the machine. Before is the script for one event each that the step replaced.
+//
+//	                                          before    now
+//	Redis, 1 publisher                        23-42     34-44    µs
+//	Redis, 1 raw message in a call            30-40     48-50    µs
+//	Redis, 32 publishers                      14-16     6.1-8.7  µs
+//	Redis, 256 publishers                     14-16     4.4-4.5  µs
+//	Redis, 8 raw messages in a call           14-16     7.9-8.2  µs
+//	Redis, 64 raw messages in a call          12        4.1-4.6  µs
+//	Redis, lone script calls, back to back    12.3      16.2     µs
+//	this process, 256 publishers              8.3-8.6   5.6-7.4  µs
+//
+// A step is nine commands of Redis, and one message to each replica that follows the channel. The message has the texts
+// of the stored events, with a line end between two of them.
 //
 // In the channel of a task only the newest event matters, so its history has one event. After a final event the channel
 // accepts no more ([ErrEnded]), and its keys expire a minute later.

@@ -41,6 +41,7 @@ var (
 	noAnswer   = Trouble{"unavailable", "Redis does not answer", true}
 	unreadable = Trouble{"redis_unreadable", "Redis has data for this channel that the gateway did not write", false}
 	wrongType  = Trouble{"redis_wrong_type", "Redis has a key of this channel that the gateway did not write", false}
+	otherData  = Trouble{"redis_format", "Redis has data of another version of the gateway", false}
 	refused    = Trouble{"redis_error", "Redis refused the command", true}
 )
 
@@ -70,6 +71,9 @@ var troubles = map[string]Trouble{
 func TroubleOf(err error) Trouble {
 	if errors.Is(err, errUnreadable) {
 		return unreadable
+	}
+	if _, other := errors.AsType[*FormatError](err); other {
+		return otherData
 	}
 	reply, ok := errors.AsType[redis.Error](err)
 	if !ok {

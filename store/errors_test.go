@@ -92,7 +92,7 @@ func TestWhyARedisTakesNoEventIsRecognised(t *testing.T) {
 		return store.TroubleOf(err)
 	}
 	each(t, func(t *testing.T, s *store.Store, rdb *redis.Client) {
-		for key, channel := range map[string]string{"sluice:{meta}:meta": "meta", "sluice:{list}:history": "list"} {
+		for key, channel := range map[string]string{"sluice:meta:{meta}": "meta", "sluice:history:{list}": "list"} {
 			if err := rdb.Set(t.Context(), key, "somebody else's", time.Minute).Err(); err != nil {
 				t.Fatal(err)
 			}
@@ -101,7 +101,7 @@ func TestWhyARedisTakesNoEventIsRecognised(t *testing.T) {
 			}
 		}
 		// Another program's fields in the hash.
-		rdb.HSet(t.Context(), "sluice:{fields}:meta", "base", "0000000000", "offset", "1", "nonce", "rubbish")
+		rdb.HSet(t.Context(), "sluice:meta:{fields}", "base", "0000000000", "offset", "1", "nonce", "rubbish")
 		if _, err := s.History(t.Context(), "fields"); store.TroubleOf(err).Code != "redis_unreadable" {
 			t.Errorf("a foreign hash: got %v", err)
 		}
@@ -126,5 +126,34 @@ func TestWhyARedisTakesNoEventIsRecognised(t *testing.T) {
 	rdb.Do(t.Context(), "ACL", "SETUSER", "default", "-lpush")
 	if got := try(s, "orders"); got.Code != "redis_forbidden" {
 		t.Errorf("a user without LPUSH: got %+v", got)
+	}
+}
+
+func TestARefusedLoginIsSaidAndNothingWasStored(t *testing.T) {
+	server := storetest.Real(t)
+	s := store.New(server.Client(t), config)
+	appendEvent(t, s, "orders", `1`) // the format is known
+	if err := server.Client(t).ConfigSet(t.Context(), "requirepass", "secret").Err(); err != nil {
+		t.Fatal(err)
+	}
+	right := redis.NewClient(&redis.Options{Addr: server.Addr, Password: "secret"})
+	t.Cleanup(func() { _ = right.Close() })
+	wrong := redis.NewClient(&redis.Options{Addr: server.Addr, Password: "wrong"})
+	t.Cleanup(func() { _ = wrong.Close() })
+	if err := store.New(wrong, config).CheckFormat(t.Context()); store.TroubleOf(err).Code != "redis_login" {
+		t.Errorf("format: got %v", err)
+	}
+	// A server that kills connections makes those who come back log in again.
+	if err := right.Do(t.Context(), "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes").Err(); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		_, _, err := s.Append(t.Context(), draft(t, "orders", `2`), store.AppendOptions{})
+		if err == nil || errors.Is(err, store.ErrUncertain) && store.TroubleOf(err).Code == "redis_login" {
+			t.Errorf("append: got %v", err)
+		}
+	}
+	if n := len(history(t, store.New(right, config), "orders").Events); n != 1 {
+		t.Errorf("%d events stored, want 1", n)
 	}
 }

@@ -101,9 +101,9 @@ func (h History) Last(n int) []Event { return h.Events[max(0, len(h.Events)-n):]
 func (s *Store) History(ctx context.Context, channel string) (History, error) {
 	for try := 1; ; try++ {
 		p := s.rdb.Pipeline()
-		before := p.HMGet(ctx, metaKey(channel), tipFields...)
-		list := p.LRange(ctx, historyKey(channel), 0, -1)
-		after := p.HMGet(ctx, metaKey(channel), tipFields...)
+		before := p.HMGet(ctx, s.names.meta(channel), tipFields...)
+		list := p.LRange(ctx, s.names.history(channel), 0, -1)
+		after := p.HMGet(ctx, s.names.meta(channel), tipFields...)
 		if _, err := p.Exec(ctx); err != nil {
 			return History{}, fmt.Errorf("read history of channel %q: %w", channel, err)
 		}

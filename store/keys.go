@@ -3,65 +3,82 @@ package store
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"strconv"
 	"strings"
 	"time"
-
-	"sluice/store/kind"
 )
 
-// keyPrefix begins every key and pub/sub channel of the gateway's own. No channel of a user begins with it.
-const keyPrefix = kind.OwnPrefix
+// DefaultPrefix begins the names of all keys and pub/sub channels of the gateway's own, unless the settings say otherwise.
+const DefaultPrefix = "sluice"
 
-// historyKey is the list of a channel's recent events, newest first.
-func historyKey(channel string) string { return keyPrefix + "{" + channel + "}:history" }
+// Names are the names of the gateway's own keys and pub/sub channels. All replicas that work together have the same ones.
+//
+// A key belongs to one database of Redis, but PUBLISH reaches the subscribers of all databases. So the name of a pub/sub
+// channel has the number of the database. It also has a brace, and no channel of a user has one (see kind.CheckChannel),
+// so nobody can choose a channel's name that is one of these.
+type Names struct {
+	// Markers is the pub/sub channel on which replicas publish the markers that name raw messages.
+	Markers string
+	// PatternMarkers is the same for raw messages that arrive by a pattern subscription. Redis keeps the order of all
+	// messages of a connection. miniredis keeps it among messages by name and among messages by pattern only, so messages
+	// by pattern need markers by pattern.
+	PatternMarkers string
+	// Adopted is the pub/sub channel on which Redis says which raw messages are stored, where no announcement does. See
+	// [ParseNotice].
+	Adopted string
 
-// metaKey is the hash of what is known of a channel:
+	keys, live, probe string // what the others begin with
+}
+
+// NewNames returns the names for a prefix and the number of a database.
+func NewNames(prefix string, database int) Names {
+	channels := prefix + ":" + strconv.Itoa(database) + ":"
+	return Names{
+		Markers: channels + "{markers}", PatternMarkers: channels + "{pattern-markers}", Adopted: channels + "{adopted}",
+		keys: prefix + ":", live: channels + "live:{", probe: channels + "{probe}:",
+	}
+}
+
+// Live is the pub/sub channel on which a channel's new events are announced.
+func (n Names) Live(channel string) string { return n.live + channel + "}" }
+
+// ChannelOfLive returns the channel whose [Names.Live] is name. ok is false if name is another pub/sub channel.
+func (n Names) ChannelOfLive(name string) (channel string, ok bool) {
+	rest, ok1 := strings.CutPrefix(name, n.live)
+	channel, ok2 := strings.CutSuffix(rest, "}")
+	return channel, ok1 && ok2
+}
+
+// Probe is the pub/sub channel on which a replica expects its own probes back.
+func (n Names) Probe(replica string) string { return n.probe + replica }
+
+// format is the key that says in which format the other keys are written.
+func (n Names) format() string { return n.keys + "format" }
+
+// history is the list of a channel's recent events, newest first.
+func (n Names) history(channel string) string { return n.keys + "history:{" + channel + "}" }
+
+// meta is the hash of what is known of a channel. An empty field is none.
 //
 //	offset, nonce  of the newest event
 //	base           the nonce of offset 0
 //	final          set if the newest event is a final one
 //	progress       the newest progress, if the channel is a task's
-func metaKey(channel string) string { return keyPrefix + "{" + channel + "}:meta" }
+func (n Names) meta(channel string) string { return n.keys + "meta:{" + channel + "}" }
 
-// onceKey holds the result of a publish that had an idempotency key. That key is any text of a client's, so its hash is
-// used.
-func onceKey(channel, idempotencyKey string) string {
+// once holds the result of a publish that had an idempotency key. That key is any text of a client's, so its hash is used.
+func (n Names) once(channel, idempotencyKey string) string {
 	sum := sha256.Sum256([]byte(idempotencyKey))
-	return keyPrefix + "{" + channel + "}:once:" + hex.EncodeToString(sum[:16])
+	return n.keys + "once:{" + channel + "}:" + hex.EncodeToString(sum[:16])
 }
 
-// adoptedKey holds the highest number since marker among the raw messages that were stored or rejected.
-func adoptedKey(channel, marker string) string {
-	return keyPrefix + "{" + channel + "}:adopted:" + marker
+// adopted holds the highest number since marker among the raw messages that were stored or rejected.
+func (n Names) adopted(channel, marker string) string {
+	return n.keys + "adopted:{" + channel + "}:" + marker
 }
 
-// rejectedKey is the list of raw messages that were not understood, newest first.
-func rejectedKey(channel string) string { return keyPrefix + "{" + channel + "}:rejected" }
-
-// LiveChannel is the pub/sub channel on which a channel's new events are announced.
-func LiveChannel(channel string) string { return keyPrefix + "{" + channel + "}:live" }
-
-// ChannelOfLive returns the channel whose [LiveChannel] is name. ok is false if name is another pub/sub channel.
-func ChannelOfLive(name string) (channel string, ok bool) {
-	rest, ok1 := strings.CutPrefix(name, keyPrefix+"{")
-	channel, ok2 := strings.CutSuffix(rest, "}:live")
-	return channel, ok1 && ok2
-}
-
-// MarkerChannel is the pub/sub channel on which replicas publish the markers that name raw messages.
-const MarkerChannel = keyPrefix + "markers"
-
-// PatternMarkerChannel is the MarkerChannel for raw messages that arrive by a pattern subscription. Redis keeps the order
-// of all messages of a connection. miniredis keeps it among messages by name and among messages by pattern only, so
-// messages by pattern need markers by pattern.
-const PatternMarkerChannel = keyPrefix + "pattern-markers"
-
-// AdoptedChannel is the pub/sub channel on which Redis says which raw messages are stored, where no announcement does. See
-// [ParseNotice].
-const AdoptedChannel = keyPrefix + "adopted"
-
-// ProbeChannel is the pub/sub channel on which a replica expects its own probes back.
-func ProbeChannel(replica string) string { return keyPrefix + "probe:" + replica }
+// rejected is the list of raw messages that were not understood, newest first.
+func (n Names) rejected(channel string) string { return n.keys + "rejected:{" + channel + "}" }
 
 // Bounds of what no kind.Rule bounds.
 const (

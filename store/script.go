@@ -103,7 +103,7 @@ func (a messageArgs) argv() []any {
 func (s *Store) ruleArgs(channel string) ruleArgs {
 	r := s.Rule(channel)
 	return ruleArgs{
-		Live: LiveChannel(channel), Capacity: r.Capacity, Base: NewNonce().String(),
+		Live: s.names.Live(channel), Capacity: r.Capacity, Base: NewNonce().String(),
 		TTL: seconds(r.TTL), MetaTTL: seconds(r.MetaTTL), FinalTTL: seconds(r.FinalTTL),
 	}
 }

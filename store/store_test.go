@@ -107,7 +107,7 @@ func TestHistoryIsReadableWithLRANGEAndBounded(t *testing.T) {
 		for i := range 8 {
 			appendEvent(t, s, "orders", fmt.Sprint(i))
 		}
-		list, err := rdb.LRange(t.Context(), "sluice:{orders}:history", 0, -1).Result()
+		list, err := rdb.LRange(t.Context(), "sluice:history:{orders}", 0, -1).Result()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -122,11 +122,7 @@ func TestHistoryIsReadableWithLRANGEAndBounded(t *testing.T) {
 		if err := json.Unmarshal([]byte(list[0]), &newest); err != nil || newest.Data != 7 {
 			t.Errorf("newest entry %s: %+v, %v", list[0], newest, err)
 		}
-		keys, err := rdb.Keys(t.Context(), "*").Result()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, k := range keys {
+		for _, k := range keysOf(t, rdb) {
 			if ttl := rdb.TTL(t.Context(), k).Val(); ttl <= 0 {
 				t.Errorf("key %s never expires (TTL %v)", k, ttl)
 			}
@@ -153,7 +149,7 @@ func TestNotificationsKeepTheNewestFiftyWithIDAndTimestampInTheData(t *testing.T
 
 func TestAppendAnnouncesTheStoredTextOnTheLiveChannel(t *testing.T) {
 	each(t, func(t *testing.T, s *store.Store, rdb *redis.Client) {
-		sub := rdb.Subscribe(t.Context(), store.LiveChannel("orders"))
+		sub := rdb.Subscribe(t.Context(), s.Names().Live("orders"))
 		defer sub.Close()
 		if _, err := sub.Receive(t.Context()); err != nil {
 			t.Fatal(err)
@@ -226,7 +222,7 @@ func TestATaskKeepsOnlyItsStateAndEndsWithIt(t *testing.T) {
 		if !errors.Is(err, store.ErrEnded) {
 			t.Errorf("report after the end: got %v, want ErrEnded", err)
 		}
-		for _, k := range []string{"sluice:{progress:t1}:history", "sluice:{progress:t1}:meta"} {
+		for _, k := range []string{"sluice:history:{progress:t1}", "sluice:meta:{progress:t1}"} {
 			if ttl := rdb.TTL(t.Context(), k).Val(); ttl <= 0 || ttl > time.Minute {
 				t.Errorf("TTL of %s after the end: %v, want a minute", k, ttl)
 			}
@@ -254,7 +250,7 @@ func TestAFailureKeepsTheProgressOfTheReportBefore(t *testing.T) {
 					appendEvent(t, s, "progress:posted", r)
 				}
 				// What somebody else pushes into the list does not matter.
-				rdb.LPush(t.Context(), "sluice:{progress:posted}:history", `{"data":{"taskId":"posted","progress":99}}`)
+				rdb.LPush(t.Context(), "sluice:history:{progress:posted}", `{"data":{"taskId":"posted","progress":99}}`)
 				posted := appendEvent(t, s, "progress:posted", failure)
 				messages := raw(t, "progress:raw", append(test.reports, failure)...)
 				if _, err := s.Adopt(t.Context(), "progress:raw", "A", 1, messages); err != nil {
@@ -277,7 +273,7 @@ func TestOnlyTasksRememberTheirProgress(t *testing.T) {
 		appendEvent(t, s, "orders", `{"progress":20}`)
 		appendEvent(t, s, kind.Notifications, `{"type":"info","title":"a","message":"b","progress":20}`)
 		for channel, want := range map[string]string{"progress:t1": "20", "orders": "", kind.Notifications: ""} {
-			if got := rdb.HGet(t.Context(), "sluice:{"+channel+"}:meta", "progress").Val(); got != want {
+			if got := rdb.HGet(t.Context(), "sluice:meta:{"+channel+"}", "progress").Val(); got != want {
 				t.Errorf("%s: got %q, want %q", channel, got, want)
 			}
 		}
@@ -334,7 +330,7 @@ func TestARawMessageIsAdoptedOnceHoweverOftenItIsPresented(t *testing.T) {
 
 func TestANoticeSaysWhatIsTakenInWhereNoAnnouncementDoes(t *testing.T) {
 	each(t, func(t *testing.T, s *store.Store, rdb *redis.Client) {
-		sub := rdb.Subscribe(t.Context(), store.AdoptedChannel)
+		sub := rdb.Subscribe(t.Context(), s.Names().Adopted)
 		defer sub.Close()
 		if _, err := sub.Receive(t.Context()); err != nil {
 			t.Fatal(err)
@@ -432,7 +428,7 @@ func TestTipsGiveAnUntouchedChannelABaseThatStays(t *testing.T) {
 func TestHistoryEndsWhereSomebodyElsePushedIntoTheList(t *testing.T) {
 	each(t, func(t *testing.T, s *store.Store, rdb *redis.Client) {
 		appendEvent(t, s, "c", `1`)
-		rdb.LPush(t.Context(), "sluice:{c}:history", "rubbish")
+		rdb.LPush(t.Context(), "sluice:history:{c}", "rubbish")
 		appendEvent(t, s, "c", `2`)
 		if got := datas(history(t, s, "c").Events); got != `2` {
 			t.Errorf("history: got %s, want 2", got)
@@ -460,7 +456,7 @@ func TestAnErrorOfRedisIsReported(t *testing.T) {
 func TestOneChannelsBrokenKeyDoesNotConcernTheOthers(t *testing.T) {
 	each(t, func(t *testing.T, s *store.Store, rdb *redis.Client) {
 		e := appendEvent(t, s, "good", `1`)
-		if err := rdb.Set(t.Context(), "sluice:{bad}:meta", "somebody else's", time.Minute).Err(); err != nil {
+		if err := rdb.Set(t.Context(), "sluice:meta:{bad}", "somebody else's", time.Minute).Err(); err != nil {
 			t.Fatal(err)
 		}
 		tips, errs := s.Tips(t.Context(), []string{"bad", "good", "new"}, false)

@@ -59,10 +59,16 @@ var tipFields = []string{"offset", "nonce", "base", "final"}
 // must not disturb the other channels.
 func (s *Store) Tips(ctx context.Context, channels []string, touch bool) ([]Tip, []error) {
 	tips, errs := make([]Tip, len(channels)), make([]error, len(channels))
+	if err := s.CheckFormat(ctx); err != nil { // whoever follows a channel asks for its tip first
+		for i := range errs {
+			errs[i] = err
+		}
+		return tips, errs
+	}
 	replies := make([]*redis.SliceCmd, len(channels))
 	p := s.rdb.Pipeline()
 	for i, c := range channels {
-		replies[i] = p.HMGet(ctx, metaKey(c), tipFields...)
+		replies[i] = p.HMGet(ctx, s.names.meta(c), tipFields...)
 	}
 	_, _ = p.Exec(ctx) // each command has its own error
 	var fresh, alive []int
@@ -85,12 +91,12 @@ func (s *Store) Tips(ctx context.Context, channels []string, touch bool) ([]Tip,
 		if tips[i].Position.Offset == 0 {
 			ttl = freshTTL
 		}
-		p.Expire(ctx, metaKey(channels[i]), ttl)
+		p.Expire(ctx, s.names.meta(channels[i]), ttl)
 	}
 	for _, i := range fresh {
-		p.HSetNX(ctx, metaKey(channels[i]), "base", NewNonce().String()) // if several replicas try, the first base stays
-		p.Expire(ctx, metaKey(channels[i]), freshTTL)
-		replies[i] = p.HMGet(ctx, metaKey(channels[i]), tipFields...)
+		p.HSetNX(ctx, s.names.meta(channels[i]), "base", NewNonce().String()) // if several replicas try, the first base stays
+		p.Expire(ctx, s.names.meta(channels[i]), freshTTL)
+		replies[i] = p.HMGet(ctx, s.names.meta(channels[i]), tipFields...)
 	}
 	_, _ = p.Exec(ctx)
 	for _, i := range fresh {

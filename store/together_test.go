@@ -95,8 +95,8 @@ func TestEventsThatWaitTogetherAreStoredInOneStepEachWithItsOwnResult(t *testing
 		if err != nil {
 			t.Fatal(err)
 		}
-		rdb.LPush(t.Context(), "sluice:{orders}:once:foreign", "x")
-		sub := rdb.Subscribe(t.Context(), store.LiveChannel("orders"))
+		rdb.LPush(t.Context(), "sluice:once:{orders}:foreign", "x")
+		sub := rdb.Subscribe(t.Context(), s.Names().Live("orders"))
 		defer sub.Close()
 		if _, err := sub.Receive(t.Context()); err != nil {
 			t.Fatal(err)
@@ -229,7 +229,7 @@ func TestAStepIsBoundedByEventsAndBytes(t *testing.T) {
 
 func TestManyRawMessagesAreAnnouncedInOneMessage(t *testing.T) {
 	each(t, func(t *testing.T, s *store.Store, rdb *redis.Client) {
-		sub := rdb.Subscribe(t.Context(), store.LiveChannel("notifications"))
+		sub := rdb.Subscribe(t.Context(), s.Names().Live("notifications"))
 		defer sub.Close()
 		if _, err := sub.Receive(t.Context()); err != nil {
 			t.Fatal(err)
@@ -252,7 +252,7 @@ func TestManyRawMessagesAreAnnouncedInOneMessage(t *testing.T) {
 func TestNoAnnouncementIsLongerThanSaid(t *testing.T) {
 	each(t, func(t *testing.T, _ *store.Store, rdb *redis.Client) {
 		s := store.New(rdb, store.Config{HistorySize: 500, HistoryTTL: time.Hour, MaxBodyBytes: 65536})
-		sub := rdb.Subscribe(t.Context(), store.LiveChannel("orders"), store.LiveChannel("notifications"))
+		sub := rdb.Subscribe(t.Context(), s.Names().Live("orders"), s.Names().Live("notifications"))
 		defer sub.Close()
 		for range 2 {
 			if _, err := sub.Receive(t.Context()); err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,12 +16,12 @@ import (
 	"sluice/store/storetest"
 )
 
-// contents returns everything that Redis holds, as text by key. An empty string, and an empty field of a hash, stand for
-// none.
+// contents returns everything that Redis holds but the format, as text by key. An empty string, and an empty field of a
+// hash, stand for none.
 func contents(t *testing.T, rdb *redis.Client) map[string]string {
 	t.Helper()
 	all := make(map[string]string)
-	for _, key := range rdb.Keys(t.Context(), "*").Val() {
+	for _, key := range keysOf(t, rdb) {
 		switch rdb.Type(t.Context(), key).Val() {
 		case "list":
 			all[key] = fmt.Sprint(rdb.LRange(t.Context(), key, 0, -1).Val())
@@ -37,6 +38,12 @@ func contents(t *testing.T, rdb *redis.Client) map[string]string {
 		}
 	}
 	return all
+}
+
+// keysOf returns all keys but the one that names the format, which has no TTL.
+func keysOf(t *testing.T, rdb *redis.Client) []string {
+	t.Helper()
+	return slices.DeleteFunc(rdb.Keys(t.Context(), "*").Val(), func(key string) bool { return key == "sluice:format" })
 }
 
 // restricted returns a client whose user may do everything but what the rules forbid.
@@ -106,7 +113,7 @@ func testRefusedPublish(t *testing.T, server *storetest.Server, admin *redis.Cli
 	if n := len(h.Events); n == 0 || h.Events[n-1].Position != e.Position || e.Position.Offset != uint64(before+1) {
 		t.Errorf("stored %v as %v", datas(h.Events), e.Position)
 	}
-	for _, key := range admin.Keys(t.Context(), "*").Val() {
+	for _, key := range keysOf(t, admin) {
 		if ttl := admin.PTTL(t.Context(), key).Val(); ttl <= 0 {
 			t.Errorf("key %s has the TTL %v", key, ttl)
 		}
@@ -160,7 +167,7 @@ func TestRawMessagesThatRedisRefusesHalfWayAreStoredOnce(t *testing.T) {
 			if n := len(history(t, all, kind.Notifications).Events); n != 2 {
 				t.Errorf("%d events stored, want 2", n)
 			}
-			if n := admin.LLen(t.Context(), "sluice:{notifications}:rejected").Val(); n != 1 {
+			if n := admin.LLen(t.Context(), "sluice:rejected:{notifications}").Val(); n != 1 {
 				t.Errorf("%d messages rejected, want 1", n)
 			}
 		})
@@ -177,14 +184,14 @@ func TestAListThatCannotBeTrimmedStaysBounded(t *testing.T) {
 			t.Errorf("event %d: %v", i+1, err)
 		}
 	}
-	if n := admin.LLen(t.Context(), "sluice:{orders}:history").Val(); n != int64(config.HistorySize)+1 {
+	if n := admin.LLen(t.Context(), "sluice:history:{orders}").Val(); n != int64(config.HistorySize)+1 {
 		t.Errorf("the list has %d events", n)
 	}
 }
 
 func TestWhatAChannelRefusesForGoodCanBePutAside(t *testing.T) {
 	each(t, func(t *testing.T, s *store.Store, rdb *redis.Client) {
-		for _, key := range []string{"sluice:{orders}:meta", "sluice:{orders}:history"} {
+		for _, key := range []string{"sluice:meta:{orders}", "sluice:history:{orders}"} {
 			if err := rdb.Set(t.Context(), key, "x", time.Hour).Err(); err != nil {
 				t.Fatal(err)
 			}
@@ -211,7 +218,7 @@ func TestWhatAChannelRefusesForGoodCanBePutAside(t *testing.T) {
 
 func TestARejectedListOfAnotherProgramHoldsUpNothing(t *testing.T) {
 	each(t, func(t *testing.T, s *store.Store, rdb *redis.Client) {
-		if err := rdb.Set(t.Context(), "sluice:{notifications}:rejected", "x", time.Hour).Err(); err != nil {
+		if err := rdb.Set(t.Context(), "sluice:rejected:{notifications}", "x", time.Hour).Err(); err != nil {
 			t.Fatal(err)
 		}
 		a, err := s.Adopt(t.Context(), kind.Notifications, "A", 1, raw(t, kind.Notifications, `{"type":"info"}`, "two"))
@@ -230,7 +237,7 @@ func TestAKeyOfAnotherProgramRefusesAPublishAndStaysAsItIs(t *testing.T) {
 			"a bad nonce":   func(key string) error { return rdb.HSet(t.Context(), key, "base", "0000000000", "nonce", `"`).Err() },
 			"a bad report":  func(key string) error { return rdb.HSet(t.Context(), key, "base", "0000000000", "progress", `}`).Err() },
 		} {
-			for _, key := range []string{"sluice:{orders}:meta", "sluice:{orders}:history"} {
+			for _, key := range []string{"sluice:meta:{orders}", "sluice:history:{orders}"} {
 				if err := rdb.FlushAll(t.Context()).Err(); err != nil {
 					t.Fatal(err)
 				}

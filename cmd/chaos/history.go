@@ -16,7 +16,7 @@ import (
 )
 
 // historyKey is the name of a channel's list in Redis, as the README documents it.
-func historyKey(channel string) string { return "sluice:{" + channel + "}:history" }
+func historyKey(channel string) string { return "sluice:history:{" + channel + "}" }
 
 // readList returns the newest n events of a channel's history, oldest first. With n = 0 it returns all.
 func readList(ctx context.Context, rdb *redis.Client, channel string, n int64) ([]judge.Event, error) {

@@ -23,6 +23,8 @@ func TestAWrongSettingIsNamedWithWhatItGotAndWhatItTakes(t *testing.T) {
 		{"HISTORY_SIZE", "100001", "1 to 100000"},
 		{"HISTORY_TTL", "1d", "a time with its unit"},
 		{"HISTORY_TTL", "0s", "1s to 8760h"},
+		{"PREFIX", "a:b", "letters, digits"},
+		{"PREFIX", "progress", "a task's"},
 		{"INGEST", "orders,a b", "letters, digits"},
 		{"INGEST", "orders,,bills", "names of channels"},
 		{"INGEST", "sluice:x", "names of channels"},
@@ -183,7 +185,7 @@ func TestEverySettingHasOneOwnerADescriptionAndAName(t *testing.T) {
 			t.Errorf("%s is not read: %+v", s.name, cfg)
 		}
 	}
-	if len(owners) != 19 {
-		t.Errorf("%d settings, want 19", len(owners))
+	if len(owners) != 20 {
+		t.Errorf("%d settings, want 20", len(owners))
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"sluice/store"
 )
 
 // embeddedAddr is where the embedded Redis listens, unless another program does. redis-cli uses it without an option.
@@ -51,15 +53,19 @@ func redisOptions(url string) (*redis.Options, error) {
 	return o, nil
 }
 
-// waitForRedis returns when Redis answers. It gives up after wait, or never if wait is 0, and when ctx ends.
-func waitForRedis(ctx context.Context, rdb *redis.Client, wait time.Duration, log *slog.Logger) error {
+// waitForRedis returns when Redis answers. It gives up after wait, or never if wait is 0, and when ctx ends. It gives up at
+// once if Redis holds what another version of the gateway wrote.
+func waitForRedis(ctx context.Context, rdb *redis.Client, events *store.Store, wait time.Duration, log *slog.Logger) error {
 	start := time.Now()
 	for try := 0; ; try++ {
 		call, cancel := context.WithTimeout(ctx, 2*time.Second)
-		err := rdb.Ping(call).Err()
+		err := events.CheckFormat(call)
 		cancel()
 		if err == nil {
 			return nil
+		}
+		if other, ok := errors.AsType[*store.FormatError](err); ok {
+			return fmt.Errorf("%s=%q: %w", variable("Prefix"), other.Prefix, err)
 		}
 		if wait > 0 && time.Since(start) > wait {
 			return fmt.Errorf("no answer from Redis at %s within %s=%v: %w", rdb.Options().Addr, variable("RedisWait"), wait, err)

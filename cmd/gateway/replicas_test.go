@@ -96,6 +96,37 @@ func TestThreeReplicasDeliverEachEventOnceWithOneID(t *testing.T) {
 
 func expand(format string, i int) string { return strings.ReplaceAll(format, "%d", fmt.Sprint(i)) }
 
+// PUBLISH knows no databases, so every gateway gets every message.
+func TestGatewaysOnDatabasesOfOneRedisStoreEveryRawMessageEach(t *testing.T) {
+	server := storetest.Real(t)
+	settings := []string{"DRAIN_TIME=0s", "HISTORY_SIZE=500", "INGEST=orders"}
+	var gateways []*instance
+	for _, own := range []string{"/3", "/4", "/4 PREFIX=other"} {
+		url, prefix, _ := strings.Cut(own, " ")
+		all := append([]string{"REDIS_URL=redis://" + server.Addr + url}, settings...)
+		if prefix != "" {
+			all = append(all, prefix)
+		}
+		gateways = append(gateways, launch(t, all...))
+	}
+	rdb := server.Client(t)
+	for i := range 200 {
+		if n, err := rdb.Publish(t.Context(), "orders", fmt.Sprint(i)).Result(); err != nil || n != int64(len(gateways)) {
+			t.Fatalf("message %d: %d receivers, %v", i, n, err)
+		}
+	}
+	for i, g := range gateways {
+		stored := func() int {
+			_, text := g.call(t, http.MethodGet, "/api/channels/orders/events?limit=500", "")
+			return strings.Count(text, `"id"`)
+		}
+		waitFor(t, fmt.Sprintf("gateway %d to store 200 messages", i), func() bool { return stored() >= 200 })
+		if n := stored(); n != 200 {
+			t.Errorf("gateway %d stored %d", i, n)
+		}
+	}
+}
+
 func TestATaskStartedOnOneReplicaIsSeenThroughAnother(t *testing.T) {
 	t.Parallel() // it mostly waits
 	replicas, rdb, _ := cluster(t)

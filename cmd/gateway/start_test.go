@@ -142,6 +142,22 @@ func TestAGatewayToldToGiveUpOnRedisDoesAndSaysSo(t *testing.T) {
 	}
 }
 
+func TestAGatewayDoesNotStartOnWhatAnotherVersionWrote(t *testing.T) {
+	server := storetest.Real(t)
+	server.Client(t).Set(t.Context(), "shop:format", "99", 0)
+	cfg := configOf(t, "GATEWAY_ADDR=127.0.0.1:0", "GATEWAY_REDIS_URL=redis://"+server.Addr, "GATEWAY_PREFIX=shop", "GATEWAY_DRAIN_TIME=0s")
+	err := run(t.Context(), cfg, &output{})
+	for _, want := range []string{`GATEWAY_PREFIX="shop"`, `shop:format is "99"`, "another database"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s in it", err, want)
+		}
+	}
+	if keys := server.Client(t).Keys(t.Context(), "*").Val(); len(keys) != 1 {
+		t.Errorf("it wrote: %v", keys)
+	}
+	launch(t, "REDIS_URL=redis://"+server.Addr, "DRAIN_TIME=0s") // with the prefix that nobody wrote under
+}
+
 func TestAWrongPasswordIsSaidAndNotTakenForAnswering(t *testing.T) {
 	server := storetest.Real(t)
 	if err := server.Client(t).ConfigSet(t.Context(), "requirepass", "right").Err(); err != nil {

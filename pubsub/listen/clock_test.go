@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sluice/pubsub/ingest"
+	"sluice/store"
 )
 
 // recorder is a Receiver that remembers raw messages.
@@ -40,7 +41,7 @@ type clockedSession struct {
 func newClockedSession(t *testing.T) *clockedSession {
 	t.Helper()
 	s := &clockedSession{recorder: &recorder{}}
-	l := New(Config{Receiver: s.recorder, Log: slog.New(slog.DiscardHandler)})
+	l := New(Config{Names: store.NewNames("sluice", 0), Receiver: s.recorder, Log: slog.New(slog.DiscardHandler)})
 	l.now = func() time.Duration { return time.Duration(s.clock.Load()) }
 	var near net.Conn
 	near, s.redis = net.Pipe()

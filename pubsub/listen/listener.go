@@ -57,6 +57,8 @@ type Config struct {
 	Redis *redis.Client
 	// Replica is the name of this replica, unique among those on one Redis.
 	Replica string
+	// Names are the names of the gateway's own pub/sub channels.
+	Names store.Names
 	// MaxPayload is how long a payload may be and is still handed over whole. Of a longer payload the Receiver gets
 	// more than MaxPayload bytes, but maybe not all.
 	MaxPayload int
@@ -74,9 +76,9 @@ type Subscription struct {
 }
 
 // redisChannels returns the names to subscribe to by SUBSCRIBE, and the source of raw messages ("" for none).
-func (s Subscription) redisChannels() (names []string, source string) {
+func (s Subscription) redisChannels(own store.Names) (names []string, source string) {
 	if s.Live {
-		names = append(names, store.LiveChannel(s.Channel))
+		names = append(names, own.Live(s.Channel))
 	}
 	if s.Raw {
 		source = s.Channel

@@ -77,11 +77,14 @@ func (d *diary) waitFor(t *testing.T, line string, n int) {
 	}
 }
 
+// names are those of all listeners here.
+var names = store.NewNames(store.DefaultPrefix, 0)
+
 // start runs a listener until the test ends.
 func start(t *testing.T, rdb *redis.Client, replica string) (*listen.Listener, *diary) {
 	d := &diary{grown: make(chan struct{}, 1)}
 	l := listen.New(listen.Config{
-		Redis: rdb, Replica: replica, MaxPayload: 4096, Receiver: d, Log: slog.New(slog.DiscardHandler),
+		Redis: rdb, Replica: replica, Names: names, MaxPayload: 4096, Receiver: d, Log: slog.New(slog.DiscardHandler),
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
@@ -103,7 +106,7 @@ func TestWhatIsPublishedAfterSubscribedIsHandedOverUntilTheSubscriptionEnds(t *t
 		for i := range 2 {
 			rdb.Publish(t.Context(), "orders", fmt.Sprint("order", i))
 		}
-		rdb.Publish(t.Context(), "sluice:{orders}:live", "news")
+		rdb.Publish(t.Context(), names.Live("orders"), "news")
 		d.waitFor(t, "raw orders order0 1", 1)
 		d.waitFor(t, "raw orders order1 2", 1)
 		d.waitFor(t, "announced orders news", 1)
@@ -157,7 +160,7 @@ func TestTheSecondReplicaHearsThatItIsNotAlone(t *testing.T) {
 func TestAReplicaHearsOfWhichChannelsItIsTheOnlyFollower(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *storetest.Server) {
 		first, a := start(t, s.Client(t), "a")
-		first.Want(listen.Subscription{Channel: "orders", Raw: true})
+		first.Want(listen.Subscription{Channel: "orders", Live: true, Raw: true})
 		first.Want(listen.Subscription{Channel: "progress:*", Raw: true, Pattern: true})
 		a.waitFor(t, "subscribed [orders], alone: true", 1)
 		a.waitFor(t, "subscribed [progress:*], alone: true", 1)
@@ -179,7 +182,7 @@ func TestANoticeOfAdoptedMessagesIsHandedOver(t *testing.T) {
 		l.Want(listen.Subscription{Channel: "progress:*", Raw: true, Pattern: true})
 		d.waitFor(t, "subscribed [progress:*], alone: true", 1)
 		for _, text := range []string{"not readable", "m1 7 progress:t1", "m1 8 progress:any name"} {
-			rdb.Publish(t.Context(), store.AdoptedChannel, text)
+			rdb.Publish(t.Context(), names.Adopted, text)
 		}
 		d.waitFor(t, "adopted progress:t1 m1 7", 1)
 		d.waitFor(t, "adopted progress:any name m1 8", 1)

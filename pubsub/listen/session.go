@@ -74,8 +74,8 @@ func newSession(l *Listener, c *conn, probes string) *session {
 
 // runSession connects, subscribes to all that is wanted, and reads until something breaks or parent ends.
 func (l *Listener) runSession(parent context.Context) error {
-	probes := store.ProbeChannel(l.cfg.Replica)
-	c, err := dial(parent, l.cfg.Redis.Options(), l.maxBytes, l.now, probes, store.MarkerChannel, store.AdoptedChannel)
+	probes := l.cfg.Names.Probe(l.cfg.Replica)
+	c, err := dial(parent, l.cfg.Redis.Options(), l.maxBytes, l.now, probes, l.cfg.Names.Markers, l.cfg.Names.Adopted)
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
@@ -158,7 +158,7 @@ func (s *session) read() error {
 		case unsubscribed:
 			s.sequencer.Forget(m.channel)
 		case patternMessage:
-			if m.channel == store.PatternMarkerChannel {
+			if m.channel == s.listener.cfg.Names.PatternMarkers {
 				s.markerCame(string(m.payload), counts)
 			} else {
 				err = s.rawCame(m.pattern, m.channel, m.payload)
@@ -175,14 +175,14 @@ func (s *session) read() error {
 // messageCame handles a message to a subscribed channel.
 func (s *session) messageCame(m message, counts []int64) error {
 	switch m.channel {
-	case store.MarkerChannel:
+	case s.listener.cfg.Names.Markers:
 		s.markerCame(string(m.payload), counts)
-	case store.AdoptedChannel:
+	case s.listener.cfg.Names.Adopted:
 		s.noticeCame(m.payload)
 	case s.probes:
 		s.probeCame(string(m.payload))
 	default:
-		channel, live := store.ChannelOfLive(m.channel)
+		channel, live := s.listener.cfg.Names.ChannelOfLive(m.channel)
 		if !live {
 			return s.rawCame(m.channel, m.channel, m.payload)
 		}

@@ -10,7 +10,7 @@ import (
 
 // write is the writing goroutine. It makes and ends subscriptions, in batches.
 func (s *session) write(ctx context.Context) error {
-	if err := s.conn.send([]string{"PSUBSCRIBE", store.PatternMarkerChannel}); err != nil {
+	if err := s.conn.send([]string{"PSUBSCRIBE", s.listener.cfg.Names.PatternMarkers}); err != nil {
 		return err
 	}
 	s.asked++
@@ -41,7 +41,7 @@ func (s *session) unsubscribe(remove []Subscription) error {
 		n := min(len(remove), namesPerBatch)
 		command := []string{"UNSUBSCRIBE"}
 		for _, sub := range remove[:n] {
-			names, _ := sub.redisChannels()
+			names, _ := sub.redisChannels(s.listener.cfg.Names)
 			command = append(command, names...)
 		}
 		if len(command) > 1 {
@@ -57,6 +57,8 @@ func (s *session) unsubscribe(remove []Subscription) error {
 // order is a batch of subscriptions as commands. Channels and patterns have a marker each, because miniredis keeps the
 // order of messages only within a kind of subscription.
 type order struct {
+	own store.Names
+
 	subscribe []string // names for SUBSCRIBE
 	patterns  []string // names for PSUBSCRIBE
 
@@ -67,16 +69,17 @@ type order struct {
 	patternMarker string
 
 	// followers is, for each channel of batch and then of patternBatch, the name whose subscribers count as its followers:
-	// of a channel with raw messages itself; of others that of the markers, which all replicas follow.
+	// of a channel with announcements the name of these, and of others that of the markers, which all replicas follow. The
+	// channel of the raw messages would not do: gateways on other databases subscribe to it too.
 	followers []string
 }
 
 // newOrder makes an order of subscriptions, with new markers.
-func newOrder(add []Subscription) order {
-	o := order{marker: store.NewNonce().String() + store.NewNonce().String()}
+func newOrder(add []Subscription, own store.Names) order {
+	o := order{own: own, marker: store.NewNonce().String() + store.NewNonce().String()}
 	o.patternMarker = o.marker + "p"
 	for _, sub := range add {
-		names, source := sub.redisChannels()
+		names, source := sub.redisChannels(own)
 		o.subscribe = append(o.subscribe, names...)
 		if sub.Pattern {
 			o.patterns = append(o.patterns, source)
@@ -85,14 +88,16 @@ func newOrder(add []Subscription) order {
 		o.batch.channels = append(o.batch.channels, sub.Channel)
 		if source != "" {
 			o.sources = append(o.sources, source)
-			o.followers = append(o.followers, source)
+		}
+		if sub.Live {
+			o.followers = append(o.followers, own.Live(sub.Channel))
 		} else {
-			o.followers = append(o.followers, store.MarkerChannel)
+			o.followers = append(o.followers, own.Markers)
 		}
 	}
 	o.patternBatch = batch{channels: o.patterns, first: len(o.followers)}
 	for range o.patterns {
-		o.followers = append(o.followers, store.MarkerChannel)
+		o.followers = append(o.followers, own.Markers)
 	}
 	return o
 }
@@ -101,11 +106,11 @@ func newOrder(add []Subscription) order {
 func (o order) commands() (subscribe, markers [][]string) {
 	if len(o.subscribe) > 0 {
 		subscribe = append(subscribe, append([]string{"SUBSCRIBE"}, o.subscribe...))
-		markers = append(markers, []string{"PUBLISH", store.MarkerChannel, markerText(o.marker, o.sources)})
+		markers = append(markers, []string{"PUBLISH", o.own.Markers, markerText(o.marker, o.sources)})
 	}
 	if len(o.patterns) > 0 {
 		subscribe = append(subscribe, append([]string{"PSUBSCRIBE"}, o.patterns...))
-		markers = append(markers, []string{"PUBLISH", store.PatternMarkerChannel, markerText(o.patternMarker, o.patterns)})
+		markers = append(markers, []string{"PUBLISH", o.own.PatternMarkers, markerText(o.patternMarker, o.patterns)})
 	}
 	return subscribe, markers
 }
@@ -117,7 +122,7 @@ func markerText(marker string, sources []string) string {
 // subscribe subscribes to a batch and publishes its markers in one transaction. No raw message can come between the
 // two, so every one that reaches this replica has a name.
 func (s *session) subscribe(ctx context.Context, add []Subscription) error {
-	o := newOrder(add)
+	o := newOrder(add, s.listener.cfg.Names)
 	commands, markers := o.commands()
 	if len(commands) == 0 {
 		return nil

@@ -244,7 +244,7 @@ func (w *world) blame(kind, format string, args ...any) {
 
 func (w *world) allChannels() []string { return append([]string{notifications}, w.plan.Channels...) }
 
-func historyKey(channel string) string { return "sluice:{" + channel + "}:history" }
+func historyKey(channel string) string { return "sluice:history:{" + channel + "}" }
 
 // stored reads events as they are in a list.
 func stored(lines []string) []judge.Event {
