@@ -25,8 +25,9 @@ var walls = map[string][]string{
 	"pubsub/boottime":            {"x/sys/unix"},
 	"pubsub/internal/transcript": {},
 	"pubsub/ingest":              {"store", "store/kind", "pubsub/boottime", "prometheus"},
-	"pubsub/listen":              {"store", "store/kind", "pubsub/boottime", "pubsub/ingest", "net", "go-redis", "prometheus"},
-	"pubsub":                     {"store", "store/kind", "pubsub/ingest", "pubsub/listen", "go-redis", "prometheus"},
+	"pubsub/dispatch":            {"prometheus"},
+	"pubsub/listen":              {"x/sys/unix", "store", "store/kind", "pubsub/boottime", "pubsub/ingest", "net", "go-redis", "prometheus"},
+	"pubsub":                     {"store", "store/kind", "pubsub/dispatch", "pubsub/ingest", "pubsub/listen", "go-redis", "prometheus"},
 
 	"gateway/wire":    {"store", "store/kind"},
 	"gateway/writer":  {"gateway/wire", "pubsub", "net", "x/sys/unix"},

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
+	"sluice/pubsub/dispatch"
 	"sluice/pubsub/ingest"
 	"sluice/pubsub/listen"
 	"sluice/store"
@@ -33,6 +35,7 @@ type Broker struct {
 	stats    stats
 	metrics  []prometheus.Collector
 	listener *listen.Listener
+	queue    *dispatch.Queue // between the listener and the channels
 	intake   *ingest.Intake
 
 	closed context.Context // ends when Run does: streams that are opened meanwhile give up
@@ -58,8 +61,9 @@ func NewBroker(rdb *redis.Client, s *store.Store, cfg Config, log *slog.Logger) 
 		channels: make(map[string]*channel), staleAdded: make(chan struct{}, 1),
 	}
 	b.intake = ingest.New(s, s.MaxBodyBytes(), log)
+	b.queue = dispatch.New(worker{b}, runtime.GOMAXPROCS(0))
 	b.listener = listen.New(listen.Config{
-		Redis: rdb, Replica: cfg.Replica, Names: s.Names(), Receiver: receiver{b}, Log: log,
+		Redis: rdb, Replica: cfg.Replica, Names: s.Names(), Receiver: receiver{b}, Queue: b.queue, Log: log,
 		MaxPayload: max(s.MaxAnnouncement(), s.MaxBodyBytes()+1), // a raw message that is cut off is too long anyway
 	})
 	b.metrics = b.collectors()
@@ -82,6 +86,7 @@ func NewBroker(rdb *redis.Client, s *store.Store, cfg Config, log *slog.Logger) 
 func (b *Broker) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { b.listener.Run(ctx) })
+	wg.Go(func() { b.queue.Run(ctx) })
 	wg.Go(func() { b.synchronise(ctx) })
 	wg.Go(func() { b.sweep(ctx) })
 	wg.Wait()
@@ -126,11 +131,54 @@ func (b *Broker) Counts() (channels, feeds int) {
 }
 
 // receiver is the broker as a listen.Receiver. Its methods are called by the goroutine that reads Redis, and must not
-// wait.
+// wait. Raw messages go to the intake at once; what concerns channels goes to the worker of the channel.
 type receiver struct{ b *Broker }
 
-func (r receiver) Announced(channel string, payload []byte) {
-	b := r.b
+func (r receiver) Announced(channel string, payload []byte) { r.b.queue.Announced(channel, payload) }
+
+func (r receiver) Raw(channel string, m ingest.Message) { r.b.intake.Add(channel, m) }
+
+func (r receiver) Adopted(channel string, id ingest.RawID) { r.b.intake.Adopted(channel, id) }
+
+func (r receiver) Subscribed(channels []string, alone bool) {
+	r.b.intake.Followed(channels, alone) // here, because it must come before the next raw message
+	r.b.queue.Subscribed(channels)
+}
+
+func (r receiver) Lost() {
+	r.b.intake.Lost()
+	r.b.queue.Lost()
+}
+
+// worker is the broker as a dispatch.Handler. Its methods are called by several goroutines, for one channel always by the
+// same one.
+type worker struct{ b *Broker }
+
+func (w worker) Announced(channel string, payload []byte) { w.b.announced(channel, payload) }
+
+func (w worker) Dropped(channel string) {
+	if c := w.b.channel(channel); c != nil && c.setBehind() {
+		w.b.synchroniseLater(c)
+	}
+}
+
+func (w worker) Subscribed(channel string) {
+	if c := w.b.channel(channel); c != nil {
+		c.setSubscribed()
+		w.b.synchroniseLater(c)
+	}
+}
+
+func (w worker) Lost(mine func(channel string) bool) {
+	for _, c := range w.b.allChannels() {
+		if mine(c.name) {
+			c.setLost()
+		}
+	}
+}
+
+// announced takes an announcement to its channel.
+func (b *Broker) announced(channel string, payload []byte) {
 	b.stats.announced.Add(1)
 	a, err := store.ParseAnnouncement(channel, payload)
 	if err != nil {
@@ -149,26 +197,5 @@ func (r receiver) Announced(channel string, payload []byte) {
 		if c.announced(e) {
 			b.synchroniseLater(c)
 		}
-	}
-}
-
-func (r receiver) Raw(channel string, m ingest.Message) { r.b.intake.Add(channel, m) }
-
-func (r receiver) Adopted(channel string, id ingest.RawID) { r.b.intake.Adopted(channel, id) }
-
-func (r receiver) Subscribed(channels []string, alone bool) {
-	r.b.intake.Followed(channels, alone)
-	for _, name := range channels {
-		if c := r.b.channel(name); c != nil {
-			c.setSubscribed()
-			r.b.synchroniseLater(c)
-		}
-	}
-}
-
-func (r receiver) Lost() {
-	r.b.intake.Lost()
-	for _, c := range r.b.allChannels() {
-		c.setLost()
 	}
 }

@@ -128,6 +128,18 @@ func (c *channel) setSubscribed() {
 	c.setState(subscribed)
 }
 
+// setBehind notes that announcements were dropped. It reports whether the channel must be synchronised because of that: a
+// channel that is lost is going to be anyway.
+func (c *channel) setBehind() (stale bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state == lost {
+		return false
+	}
+	c.setState(subscribed) // with a new epoch: what was read of Redis before may lack what was dropped
+	return true
+}
+
 // setLost notes that the connection to Redis is lost.
 func (c *channel) setLost() {
 	c.mu.Lock()

@@ -27,6 +27,7 @@ func (b *Broker) collectors() []prometheus.Collector {
 	return []prometheus.Collector{
 		b.listener,
 		b.intake,
+		b.queue,
 		counter("sluice_announcements_total", "Events announced to this replica.", &b.stats.announced),
 		counter("sluice_announcements_malformed_total", "Announcements that were not readable.", &b.stats.malformed),
 		counter("sluice_repairs_total", "Times a channel had to read the stored history to find what it missed.", &b.stats.repairs),

@@ -30,6 +30,12 @@ func (r *recorder) payloads() (all []string) {
 	return all
 }
 
+// noQueue is a Queue in which nothing ever waits.
+type noQueue struct{}
+
+func (noQueue) Flush()               {}
+func (noQueue) Fence(handled func()) { handled() }
+
 // clockedSession is a session on a pipe, which follows the raw messages of orders, with a clock that the test sets.
 type clockedSession struct {
 	*session
@@ -41,7 +47,9 @@ type clockedSession struct {
 func newClockedSession(t *testing.T) *clockedSession {
 	t.Helper()
 	s := &clockedSession{recorder: &recorder{}}
-	l := New(Config{Names: store.NewNames("sluice", 0), Receiver: s.recorder, Log: slog.New(slog.DiscardHandler)})
+	l := New(Config{
+		Names: store.NewNames(store.DefaultPrefix, 0), Receiver: s.recorder, Queue: noQueue{}, Log: slog.New(slog.DiscardHandler),
+	})
 	l.now = func() time.Duration { return time.Duration(s.clock.Load()) }
 	var near net.Conn
 	near, s.redis = net.Pipe()
@@ -57,7 +65,7 @@ func newClockedSession(t *testing.T) *clockedSession {
 // advance moves the clock as a pause of the process or a sleep of the machine does.
 func (s *clockedSession) advance(d time.Duration) { s.clock.Add(int64(d)) }
 
-// published has raw messages read that arrive together, and returns how reading ended: io.EOF if nothing is wrong.
+// published has raw messages read that arrive together, and returns why the session ends: io.EOF if nothing is wrong.
 func (s *clockedSession) published(t *testing.T, payloads ...string) error {
 	t.Helper()
 	text := ""
@@ -65,7 +73,10 @@ func (s *clockedSession) published(t *testing.T, payloads ...string) error {
 		text += fmt.Sprintf(">3\r\n$7\r\nmessage\r\n$6\r\norders\r\n$%d\r\n%s\r\n", len(p), p)
 	}
 	read := make(chan error, 1)
-	go func() { read <- s.read() }()
+	go func() {
+		s.end(s.read())
+		read <- s.cause
+	}()
 	if _, err := s.redis.Write([]byte(text)); err != nil {
 		t.Fatal(err)
 	}
@@ -110,13 +121,13 @@ func TestAShortPauseLosesNothing(t *testing.T) {
 
 func TestASilentConnectionEndsTheSession(t *testing.T) {
 	s := newClockedSession(t)
-	for range int((probeTimeout + probeInterval) / probeInterval) {
-		s.advance(probeInterval)
+	for range int(silenceAtMost / watchInterval) {
+		s.advance(watchInterval)
 		if err := s.noteTime(); err != nil {
 			t.Fatalf("after %v of silence: %v", s.listener.now(), err)
 		}
 	}
-	s.advance(probeInterval)
+	s.advance(watchInterval)
 	if err := s.noteTime(); !errors.Is(err, errSilent) {
 		t.Errorf("after %v of silence: %v, want %v", s.listener.now(), err, errSilent)
 	}
@@ -135,7 +146,7 @@ func TestAConnectionOnWhichSomethingComesGoesOn(t *testing.T) {
 	defer wg.Wait()
 	defer s.redis.Close()
 	for range 60 {
-		s.advance(probeInterval)
+		s.advance(watchInterval)
 		if err := s.noteTime(); err != nil {
 			t.Fatalf("after %v: %v", s.listener.now(), err)
 		}

@@ -8,7 +8,6 @@ import (
 	"net"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -16,8 +15,9 @@ import (
 
 // Timeouts of one step towards Redis.
 const (
-	dialTimeout  = 3 * time.Second // connecting, logging in, and the first subscriptions together
-	writeTimeout = 5 * time.Second
+	connectTimeout = 10 * time.Second // connecting; the client's options may set a shorter one
+	loginTimeout   = 5 * time.Second  // logging in and the first subscriptions, in one round trip
+	writeTimeout   = 5 * time.Second
 )
 
 // conn is a connection to Redis that subscribes. One goroutine may read from it while another one writes. The package
@@ -31,39 +31,22 @@ type conn struct {
 	canPublish bool
 }
 
-// socket notes when something was read from it.
-type socket struct {
-	net.Conn
-	now    func() time.Duration
-	readAt atomic.Int64 // the newest reading of now; nanoseconds
-}
-
-func (s *socket) Read(p []byte) (int, error) {
-	n, err := s.Conn.Read(p)
-	s.readAt.Store(int64(s.now()))
-	return n, err
-}
-
-// lastRead returns when the socket was last read from.
-func (s *socket) lastRead() time.Duration { return time.Duration(s.readAt.Load()) }
-
 // newConn returns a connection that keeps at most maxBytes+1 bytes of a payload: the extra byte shows that it was
 // longer.
 func newConn(nc net.Conn, maxBytes int, now func() time.Duration) *conn {
-	s := &socket{Conn: nc, now: now}
-	s.readAt.Store(int64(now()))
+	s := newSocket(nc, now)
 	return &conn{socket: s, respReader: respReader{r: bufio.NewReaderSize(s, 64<<10), maxBytes: maxBytes}}
 }
 
 // dial connects and logs in with the options of an ordinary client, so that go-redis handles addresses, TLS, users and
 // Sentinel. It subscribes to the given names (at least one) before it returns.
 func dial(ctx context.Context, o *redis.Options, maxBytes int, now func() time.Duration, names ...string) (*conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	nc, err := o.Dialer(ctx, o.Network, o.Addr)
+	nc, err := connect(ctx, o)
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, loginTimeout)
+	defer cancel()
 	c := newConn(nc, maxBytes, now)
 	interrupted := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -84,6 +67,12 @@ func dial(ctx context.Context, o *redis.Options, maxBytes int, now func() time.D
 	return c, nc.SetDeadline(time.Time{})
 }
 
+func connect(ctx context.Context, o *redis.Options) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	return o.Dialer(ctx, o.Network, o.Addr)
+}
+
 // login switches to RESP3 with HELLO (https://redis.io/docs/latest/commands/hello/), subscribes to names, and finds out
 // whether the server accepts PUBLISH on this connection.
 func (c *conn) login(ctx context.Context, o *redis.Options, names []string) error {
@@ -95,15 +84,13 @@ func (c *conn) login(ctx context.Context, o *redis.Options, names []string) erro
 	if password != "" {
 		hello = append(hello, "AUTH", user, password)
 	}
-	if err := c.send(hello); err != nil {
+	// One write, since Redis may be far away. The attempt to publish goes to our own name, to which nobody else listens.
+	err = c.send(hello, append([]string{"SUBSCRIBE"}, names...), []string{"PUBLISH", names[0], ""})
+	if err != nil {
 		return err
 	}
 	if err := c.skipReply(); err != nil {
 		return fmt.Errorf("HELLO 3 (Redis 6 or newer is needed): %w", err)
-	}
-	// The attempt goes to our own name, to which nobody else listens.
-	if err := c.send(append([]string{"SUBSCRIBE"}, names...), []string{"PUBLISH", names[0], ""}); err != nil {
-		return err
 	}
 	for {
 		m, err := c.next()

@@ -51,6 +51,14 @@ type Receiver interface {
 	Lost()
 }
 
+// Queue is where announcements that were handed over wait to be handled. *dispatch.Queue is one.
+type Queue interface {
+	// Flush is called when the reader has no more to hand over at the moment.
+	Flush()
+	// Fence calls handled once everything that was handed over before has been handled.
+	Fence(handled func())
+}
+
 // Config of a Listener. All fields are required.
 type Config struct {
 	// Redis publishes probes. Its options, such as address, TLS and user, serve the subscribing connection too.
@@ -63,6 +71,7 @@ type Config struct {
 	// more than MaxPayload bytes, but maybe not all.
 	MaxPayload int
 	Receiver   Receiver
+	Queue      Queue
 	Log        *slog.Logger
 }
 
@@ -102,12 +111,18 @@ type Listener struct {
 	toRemove []Subscription          // to end in the running session; guarded by mu
 	changed  chan struct{}           // capacity 1: toAdd or toRemove is not empty
 
-	running atomic.Pointer[session]
-	full    atomic.Bool           // Redis refused a transaction because it is full
-	problem atomic.Pointer[error] // why the replica is not ready; nil if it is
+	renewedAt time.Duration // when renew made new markers the last time, by now; guarded by mu
+
+	running   atomic.Pointer[session]
+	sequencer *ingest.Sequencer // of the newest session; only sessions, one after the other, use it
+	probing   sync.WaitGroup    // the probing goroutines of all sessions
+	full      atomic.Bool       // Redis refused a transaction because it is full
+	state     state
 
 	sessionsLost atomic.Int64
 	probeTime    atomic.Int64 // of the newest probe that came back; nanoseconds
+	fenceTime    atomic.Int64 // of the newest probe behind which everything was handled; nanoseconds
+	lost         lost
 	metrics      []prometheus.Collector
 }
 
@@ -118,8 +133,9 @@ func New(cfg Config) *Listener {
 	l := &Listener{
 		cfg: cfg, maxBytes: max(cfg.MaxPayload, namesPerBatch*(kind.MaxChannelLength+1)+100),
 		now: boottime.Now, wanted: make(map[string]Subscription), changed: make(chan struct{}, 1),
+		sequencer: ingest.NewSequencer(), renewedAt: -renewEvery,
 	}
-	l.setReady(errors.New("not connected to Redis yet"))
+	l.state.problem = errors.New("not connected to Redis yet")
 	l.metrics = []prometheus.Collector{
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "sluice_redis_sessions_lost_total", Help: "Subscribing connections to Redis that were lost or refused.",
@@ -127,7 +143,11 @@ func New(cfg Config) *Listener {
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "sluice_probe_seconds", Help: "Time of the newest probe through Redis.",
 		}, func() float64 { return time.Duration(l.probeTime.Load()).Seconds() }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "sluice_fence_seconds", Help: "Time of the newest probe through Redis and behind all that came before it.",
+		}, func() float64 { return time.Duration(l.fenceTime.Load()).Seconds() }),
 	}
+	l.metrics = append(l.metrics, l.lost.collectors()...)
 	return l
 }
 
@@ -154,33 +174,39 @@ func (l *Listener) Unwant(channel string) {
 
 // Ready returns why messages may not be arriving, or nil.
 func (l *Listener) Ready() error {
-	if problem := l.problem.Load(); problem != nil {
-		return *problem
+	if problem := l.state.get(); problem != nil {
+		return problem
+	}
+	if s := l.running.Load(); s != nil && s.late() {
+		return errLate
 	}
 	return nil
 }
 
-// Fence returns when everything that was published on subscribed channels before the call has been handed to the
-// receiver. It returns an error if that cannot be known.
+// Fence returns when everything that was published on subscribed channels before the call has been handled, by the
+// Receiver and by what is behind the Queue. It returns an error if that cannot be known.
 func (l *Listener) Fence(ctx context.Context) error {
 	s := l.running.Load()
 	if s == nil {
 		return errNoSession
 	}
-	return s.probe(ctx)
+	return s.fence(ctx)
 }
 
 // Run keeps a session open until ctx ends.
 func (l *Listener) Run(ctx context.Context) {
+	defer l.probing.Wait()
 	retry := retryAtLeast
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := l.runSession(ctx)
-		l.setReady(redisProblem(err))
-		l.cfg.Receiver.Lost()
 		if ctx.Err() != nil {
+			l.state.set(redisProblem(err))
+			l.cfg.Receiver.Lost()
 			return
 		}
+		l.failed(err)
+		l.cfg.Receiver.Lost()
 		// A full Redis refuses SUBSCRIBE inside a transaction. The next session does without one. No raw message is
 		// lost by that, because a full Redis stores none anyway.
 		l.full.Store(strings.HasPrefix(err.Error(), "OOM"))
@@ -188,7 +214,6 @@ func (l *Listener) Run(ctx context.Context) {
 			retry = retryAtLeast
 		}
 		l.sessionsLost.Add(1)
-		l.cfg.Log.Warn("subscription lost", "error", err, "retry", retry)
 		pause := time.NewTimer(retry/2 + rand.N(retry/2+1))
 		select {
 		case <-ctx.Done():
@@ -214,16 +239,25 @@ func (l *Listener) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// redisProblem returns an error as /readyz shows it to an operator.
-func redisProblem(err error) error { return errors.New("Redis: " + err.Error()) }
+// renewEvery is how often renew does something.
+const renewEvery = 10 * time.Second
 
-// setReady sets what Ready returns.
-func (l *Listener) setReady(problem error) {
-	if problem == nil {
-		l.problem.Store(nil)
-	} else {
-		l.problem.Store(&problem)
+// renew makes new markers for sources, because an old one came once more. A replica that did not see it the first time
+// takes it for a new one; with the next marker all of them count alike again.
+func (l *Listener) renew(sources []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.now()-l.renewedAt < renewEvery {
+		return
 	}
+	l.renewedAt = l.now()
+	l.cfg.Log.Warn("a marker came twice: somebody else publishes on the gateway's own channels", "sources", sources)
+	for _, source := range sources {
+		if _, ok := l.wanted[source]; ok {
+			l.toAdd = append(l.toAdd, source)
+		}
+	}
+	l.wake()
 }
 
 // wake tells the session that toAdd or toRemove has changed.

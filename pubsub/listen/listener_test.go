@@ -80,11 +80,18 @@ func (d *diary) waitFor(t *testing.T, line string, n int) {
 // names are those of all listeners here.
 var names = store.NewNames(store.DefaultPrefix, 0)
 
+// atOnce is a listen.Queue in which nothing waits, because a diary handles all at once.
+type atOnce struct{}
+
+func (atOnce) Flush()               {}
+func (atOnce) Fence(handled func()) { handled() }
+
 // start runs a listener until the test ends.
 func start(t *testing.T, rdb *redis.Client, replica string) (*listen.Listener, *diary) {
 	d := &diary{grown: make(chan struct{}, 1)}
 	l := listen.New(listen.Config{
-		Redis: rdb, Replica: replica, Names: names, MaxPayload: 4096, Receiver: d, Log: slog.New(slog.DiscardHandler),
+		Redis: rdb, Replica: replica, Names: names, MaxPayload: 4096, Receiver: d, Queue: atOnce{},
+		Log: slog.New(slog.DiscardHandler),
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup

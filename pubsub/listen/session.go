@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -27,13 +29,25 @@ type session struct {
 	probes    string            // the channel of this replica's probes
 	sequencer *ingest.Sequencer // only the reading goroutine uses it
 
+	ending chan struct{} // closed by end: the reader reads what is still to come, and the session is over
+	endNow func(error)   // does what end does, once
+	cause  error         // why the session ends; set before ending is closed
+	over   chan struct{} // closed when the reader has read the last message
+
 	probeMu sync.Mutex
-	probed  map[string]chan struct{} // probes on their way, closed when they come back; guarded by probeMu
+	probed  map[string]*probe     // by nonce: probes that have not come back; guarded by probeMu
+	awaited atomic.Pointer[probe] // the one of them whose absence ends the session, once Redis has taken it
+	unheard atomic.Int64          // when the oldest probe was sent since the last one that came back; 0 if none was
 
 	batchMu sync.Mutex
 	batches map[string]batch // by marker: batches whose marker has not come yet; guarded by batchMu
 
 	watchedAt atomic.Int64 // when watch ran the last time, by Listener.now; nanoseconds
+
+	raws       atomic.Int64   // raw messages that came
+	rawRate    rate           // of raws; the watching goroutine has it until the session is over
+	discarding bool           // the process was paused, and raw messages are not handed on any more; only the reader uses it
+	unnamed    map[string]int // by source: raw messages that came before their marker; only the reader uses it
 
 	asked       int           // how many subscriptions were asked for; only the writing goroutine uses it
 	confirmed   atomic.Int64  // how many of these Redis has confirmed
@@ -65,10 +79,22 @@ func (b batch) alone(counts []int64) (alone, others []string) {
 
 func newSession(l *Listener, c *conn, probes string) *session {
 	s := &session{
-		listener: l, conn: c, sequencer: ingest.NewSequencer(), batches: make(map[string]batch),
-		probes: probes, probed: make(map[string]chan struct{}), confirmedUp: make(chan struct{}, 1),
+		listener: l, conn: c, sequencer: l.sequencer.ForNextConnection(), batches: make(map[string]batch),
+		probes: probes, probed: make(map[string]*probe), confirmedUp: make(chan struct{}, 1),
+		ending: make(chan struct{}), over: make(chan struct{}), unnamed: make(map[string]int),
 	}
-	s.watchedAt.Store(int64(l.now()))
+	l.sequencer = s.sequencer
+	var once sync.Once
+	s.endNow = func(err error) {
+		once.Do(func() {
+			s.cause = err
+			close(s.ending)
+		})
+	}
+	now := l.now()
+	s.watchedAt.Store(int64(now))
+	s.rawRate.note(now, 0)
+	c.beforeRead = s.caughtUp
 	return s
 }
 
@@ -84,52 +110,59 @@ func (l *Listener) runSession(parent context.Context) error {
 	defer l.running.Store(nil)
 	l.restart()
 
-	ctx, cancel := context.WithCancelCause(parent)
+	ctx, cancel := context.WithCancel(parent)
 	var senders, wg sync.WaitGroup
-	senders.Go(func() { cancel(s.write(ctx)) })
-	senders.Go(func() { cancel(s.watch(ctx)) })
-	wg.Go(func() { // wakes the reader
-		<-ctx.Done()
-		if _, refused := errors.AsType[refusal](context.Cause(ctx)); !refused && parent.Err() == nil {
-			_ = c.Close()
+	senders.Go(func() { s.end(s.write(ctx)) })
+	senders.Go(func() { s.end(s.watch(ctx)) })
+	// A call of the ordinary client cannot be interrupted. It is waited for at the end of Run, since the next session must
+	// not wait for it.
+	l.probing.Go(func() { s.probeEverySecond(ctx) })
+	wg.Go(func() {
+		select {
+		case <-s.ending:
+		case <-parent.Done():
+		case <-s.over:
 			return
 		}
+		cancel()
 		_ = c.SetWriteDeadline(time.Now().Add(leaveTimeout))
 		senders.Wait() // nothing is subscribed to after leave
 		s.leave()
 	})
 	err = s.read()
-	cancel(err)
-	// Redis counts this replica as a receiver of the messages behind a refusal: they are read before the session ends.
-	for r, refused := errors.AsType[refusal](err); refused && !r.toLeave(); r, refused = errors.AsType[refusal](err) {
-		err = s.read()
-	}
+	close(s.over)
+	s.end(err) // if nothing else was the reason
+	cancel()
 	_ = c.Close()
 	senders.Wait()
 	wg.Wait()
-	return context.Cause(ctx)
+	if !errors.Is(err, errLeft) {
+		l.lost.connection.Add(s.onTheirWay())
+	}
+	s.noteUnnamed(slices.Collect(maps.Keys(s.unnamed)), nil) // their marker is not going to come
+	return s.cause
+}
+
+// end ends the session because of err, unless that is nil or the session is ending already. It does not wait. What has
+// arrived is still read.
+func (s *session) end(err error) {
+	if err != nil {
+		s.endNow(err)
+	}
 }
 
 // leaveCommand does not exist, so the reply to it is an error that names it.
 const leaveCommand = "LEAVE"
 
-// refusal is an error reply of Redis.
-type refusal string
+// errLeft says that Redis has carried out leave, so everything of which it called this replica a receiver was read.
+var errLeft = errors.New("left")
 
-// Error returns the reply.
-func (r refusal) Error() string { return string(r) }
-
-// toLeave reports whether this is the reply to leaveCommand, which is the last one.
-func (r refusal) toLeave() bool { return strings.Contains(string(r), leaveCommand) }
-
-// leave ends a session whose connection works. Redis counts this replica as a receiver until it has carried out
-// UNSUBSCRIBE, so the reader goes on until the reply to the last command, which is an error.
+// leave asks Redis to end all subscriptions. Redis counts this replica as a receiver until it has carried out
+// UNSUBSCRIBE, so the reader goes on until the reply to the last command, which is an error. If Redis does not answer or
+// the connection is broken, the reader has leaveTimeout to read what has arrived.
 func (s *session) leave() {
-	if err := s.conn.send([]string{"UNSUBSCRIBE"}, []string{"PUNSUBSCRIBE"}, []string{leaveCommand}); err != nil {
-		_ = s.conn.Close()
-		return
-	}
 	_ = s.conn.SetReadDeadline(time.Now().Add(leaveTimeout))
+	_ = s.conn.send([]string{"UNSUBSCRIBE"}, []string{"PUNSUBSCRIBE"}, []string{leaveCommand})
 }
 
 // read is the reading goroutine. It waits for nothing but the connection.
@@ -148,7 +181,10 @@ func (s *session) read() error {
 		case arrayReply:
 			counts = counts[:0]
 		case errorReply:
-			return refusal(m.text)
+			if strings.Contains(m.text, leaveCommand) {
+				return errLeft
+			}
+			s.end(errors.New(m.text)) // there may be raw messages behind it
 		case subscribed:
 			s.confirmed.Add(1)
 			select {
@@ -161,19 +197,22 @@ func (s *session) read() error {
 			if m.channel == s.listener.cfg.Names.PatternMarkers {
 				s.markerCame(string(m.payload), counts)
 			} else {
-				err = s.rawCame(m.pattern, m.channel, m.payload)
+				s.rawCame(m.pattern, m.channel, m.payload)
 			}
 		case channelMessage:
-			err = s.messageCame(m, counts)
-		}
-		if err != nil {
-			return err
+			s.messageCame(m, counts)
 		}
 	}
 }
 
+// caughtUp is called by the reader when it has handled everything it has read, before it waits for more.
+func (s *session) caughtUp() {
+	s.listener.cfg.Queue.Flush()
+	s.checkAwaited()
+}
+
 // messageCame handles a message to a subscribed channel.
-func (s *session) messageCame(m message, counts []int64) error {
+func (s *session) messageCame(m message, counts []int64) {
 	switch m.channel {
 	case s.listener.cfg.Names.Markers:
 		s.markerCame(string(m.payload), counts)
@@ -182,27 +221,29 @@ func (s *session) messageCame(m message, counts []int64) error {
 	case s.probes:
 		s.probeCame(string(m.payload))
 	default:
-		channel, live := s.listener.cfg.Names.ChannelOfLive(m.channel)
-		if !live {
-			return s.rawCame(m.channel, m.channel, m.payload)
+		if channel, live := s.listener.cfg.Names.ChannelOfLive(m.channel); live {
+			s.listener.cfg.Receiver.Announced(channel, m.payload)
+		} else {
+			s.rawCame(m.channel, m.channel, m.payload)
 		}
-		s.listener.cfg.Receiver.Announced(channel, m.payload)
 	}
-	return nil
 }
 
 // markerCame handles a marker of this replica or of another one.
 func (s *session) markerCame(text string, counts []int64) {
-	marker, sources, _ := strings.Cut(text, " ")
+	marker, names, _ := strings.Cut(text, " ")
 	s.batchMu.Lock()
 	b, own := s.batches[marker]
 	delete(s.batches, marker)
 	s.batchMu.Unlock()
-	s.sequencer.Marker(marker, strings.Fields(sources), own)
+	if repeated := s.sequencer.Marker(marker, strings.Fields(names), own); len(repeated) > 0 {
+		s.listener.renew(repeated)
+	}
 	if !own {
 		return
 	}
 	alone, others := b.alone(counts)
+	s.noteUnnamed(alone, others)
 	if len(alone) > 0 {
 		s.listener.cfg.Receiver.Subscribed(alone, true)
 	}
@@ -219,20 +260,26 @@ func (s *session) noticeCame(payload []byte) {
 	}
 }
 
-// rawCame names a raw message and hands it on. It returns errPaused if the message may have lain in the socket for long.
-func (s *session) rawCame(source, channel string, payload []byte) error {
+// rawCame names a raw message and hands it on, unless it may have lain in the socket for long.
+func (s *session) rawCame(source, channel string, payload []byte) {
 	receivedAt := s.conn.lastRead()
 	if receivedAt-time.Duration(s.watchedAt.Load()) > pauseTolerance {
-		return errPaused
+		s.discarding = true
+		s.end(errPaused)
 	}
+	if s.discarding {
+		s.listener.lost.paused.Add(1)
+		return
+	}
+	s.raws.Add(1)
 	id, ok := s.sequencer.Next(source, channel)
 	if !ok {
-		return nil
+		s.unnamed[source]++
+		return
 	}
 	s.listener.cfg.Receiver.Raw(channel, ingest.Message{Source: source, ID: id, Payload: payload, ReceivedAt: receivedAt})
 	if id.Number == 1 && source != channel && s.sequencer.Counted(source) == countedAtMost {
 		// The counts take memory. A new marker sets all of them back, on every replica.
 		s.listener.Want(Subscription{Channel: source, Raw: true, Pattern: true})
 	}
-	return nil
 }
