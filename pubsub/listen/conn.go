@@ -16,7 +16,7 @@ import (
 // Timeouts of one step towards Redis.
 const (
 	connectTimeout = 10 * time.Second // connecting; the client's options may set a shorter one
-	loginTimeout   = 5 * time.Second  // logging in and the first subscriptions, in one round trip
+	loginTimeout   = 3 * time.Second  // logging in and the first subscriptions, in one round trip
 	writeTimeout   = 5 * time.Second
 )
 
