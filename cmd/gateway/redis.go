@@ -5,37 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"syscall"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"sluice/store"
 )
-
-// embeddedAddr is where the embedded Redis listens, unless another program does. redis-cli uses it without an option.
-const embeddedAddr = "127.0.0.1:6379"
-
-// startEmbedded starts a Redis inside this process, so that Sluice can be tried out without one. It listens on the loopback
-// address only.
-func startEmbedded() (*miniredis.Miniredis, error) {
-	m := miniredis.NewMiniRedis()
-	m.ClockTTL(true) // otherwise keys would not expire
-	err := m.StartAddr(embeddedAddr)
-	for port := 6380; port < 6400 && errors.Is(err, syscall.EADDRINUSE); port++ {
-		err = m.StartAddr(net.JoinHostPort("127.0.0.1", fmt.Sprint(port)))
-	}
-	if errors.Is(err, syscall.EADDRINUSE) {
-		err = m.StartAddr("127.0.0.1:0")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("start the embedded Redis: %w", err)
-	}
-	return m, nil
-}
 
 // redisOptions returns the options of the clients for a Redis at url.
 func redisOptions(url string) (*redis.Options, error) {
@@ -45,6 +21,9 @@ func redisOptions(url string) (*redis.Options, error) {
 	}
 	o.ContextTimeoutEnabled = true // otherwise a call does not end with its context
 	o.DialTimeout = 3 * time.Second
+	if o.TLSConfig != nil {
+		o.DialTimeout = 6 * time.Second // it takes two round trips then
+	}
 	o.ReadTimeout, o.WriteTimeout = 4*time.Second, 4*time.Second
 	o.DialerRetries = 1
 	o.MaxRetries = -1 // a publish whose answer was lost may have been stored: it must not be sent again
@@ -54,11 +33,15 @@ func redisOptions(url string) (*redis.Options, error) {
 }
 
 // waitForRedis returns when Redis answers. It gives up after wait, or never if wait is 0, and when ctx ends. It gives up at
-// once if Redis holds what another version of the gateway wrote.
-func waitForRedis(ctx context.Context, rdb *redis.Client, events *store.Store, wait time.Duration, log *slog.Logger) error {
+// once if Redis holds what another version of the gateway wrote. The broker logs that it waits.
+func waitForRedis(ctx context.Context, rdb *redis.Client, events *store.Store, wait time.Duration) error {
 	start := time.Now()
-	for try := 0; ; try++ {
-		call, cancel := context.WithTimeout(ctx, 2*time.Second)
+	for {
+		limit := 10 * time.Second // for a new connection to a Redis far away
+		if wait > 0 {
+			limit = min(limit, max(wait-time.Since(start), time.Second))
+		}
+		call, cancel := context.WithTimeout(ctx, limit)
 		err := events.CheckFormat(call)
 		cancel()
 		if err == nil {
@@ -69,9 +52,6 @@ func waitForRedis(ctx context.Context, rdb *redis.Client, events *store.Store, w
 		}
 		if wait > 0 && time.Since(start) > wait {
 			return fmt.Errorf("no answer from Redis at %s within %s=%v: %w", rdb.Options().Addr, variable("RedisWait"), wait, err)
-		}
-		if try%10 == 0 {
-			log.Warn("waiting for Redis", "address", rdb.Options().Addr, "error", err)
 		}
 		timer := time.NewTimer(500 * time.Millisecond)
 		select {

@@ -86,7 +86,7 @@ func serve(ctx context.Context, cfg Config, listener net.Listener, rdb *redis.Cl
 		}
 	})
 	wg.Go(func() {
-		if err := waitForRedis(alive, rdb, events, cfg.RedisWait, log); err != nil {
+		if err := waitForRedis(alive, rdb, events, cfg.RedisWait); err != nil {
 			fail(err)
 		}
 	})
