@@ -48,7 +48,8 @@ func newClockedSession(t *testing.T) *clockedSession {
 	t.Helper()
 	s := &clockedSession{recorder: &recorder{}}
 	l := New(Config{
-		Names: store.NewNames(store.DefaultPrefix, 0), Receiver: s.recorder, Queue: noQueue{}, Log: slog.New(slog.DiscardHandler),
+		Replica: "a", Names: store.NewNames(store.DefaultPrefix, 0), Receiver: s.recorder, Queue: noQueue{},
+		Log: slog.New(slog.DiscardHandler),
 	})
 	l.now = func() time.Duration { return time.Duration(s.clock.Load()) }
 	var near net.Conn
@@ -57,7 +58,7 @@ func newClockedSession(t *testing.T) *clockedSession {
 		near.Close()
 		s.redis.Close()
 	})
-	s.session = newSession(l, newConn(near, 1000, l.now), "probes")
+	s.session = newSession(l, newConn(near, 1000, l.now))
 	s.sequencer.Marker("m", []string{"orders"}, true)
 	return s
 }

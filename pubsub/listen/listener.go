@@ -197,10 +197,15 @@ func (l *Listener) Fence(ctx context.Context) error {
 func (l *Listener) Run(ctx context.Context) {
 	defer l.probing.Wait()
 	retry := retryAtLeast
+	var next *conn // for the next session, if there is one already
 	for ctx.Err() == nil {
 		began := time.Now()
-		err := l.runSession(ctx)
+		var err error
+		next, err = l.runSession(ctx, next)
 		if ctx.Err() != nil {
+			if next != nil {
+				_ = next.Close()
+			}
 			l.state.set(redisProblem(err))
 			l.cfg.Receiver.Lost()
 			return
@@ -214,6 +219,9 @@ func (l *Listener) Run(ctx context.Context) {
 			retry = retryAtLeast
 		}
 		l.sessionsLost.Add(1)
+		if next != nil {
+			continue
+		}
 		pause := time.NewTimer(retry/2 + rand.N(retry/2+1))
 		select {
 		case <-ctx.Done():

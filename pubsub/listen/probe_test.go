@@ -31,9 +31,9 @@ func socketSession(t *testing.T) (s *clockedSession, redis net.Conn) {
 		redis.Close()
 	})
 	s = &clockedSession{recorder: &recorder{}, redis: redis}
-	ls := New(Config{Receiver: s.recorder, Queue: noQueue{}, Log: slog.New(slog.DiscardHandler)})
+	ls := New(Config{Replica: "a", Receiver: s.recorder, Queue: noQueue{}, Log: slog.New(slog.DiscardHandler)})
 	ls.now = func() time.Duration { return time.Duration(s.clock.Load()) }
-	s.session = newSession(ls, newConn(near, 1000, ls.now), "probes")
+	s.session = newSession(ls, newConn(near, 1000, ls.now))
 	s.sequencer.Marker("m", []string{"orders"}, true)
 	return s, redis
 }
@@ -69,7 +69,7 @@ func TestAReaderThatIsBehindIsNotDeaf(t *testing.T) {
 	for i := range messages {
 		text += pushed("orders", fmt.Sprint(i))
 	}
-	if _, err := redis.Write([]byte(text + pushed("probes", nonce))); err != nil {
+	if _, err := redis.Write([]byte(text + pushed(s.probes, nonce))); err != nil {
 		t.Fatal(err)
 	}
 	redis.Close()

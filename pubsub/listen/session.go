@@ -32,6 +32,7 @@ type session struct {
 	ending chan struct{} // closed by end: the reader reads what is still to come, and the session is over
 	endNow func(error)   // does what end does, once
 	cause  error         // why the session ends; set before ending is closed
+	next   *conn         // a connection for the next session; the watching goroutine has it until the session is over
 	over   chan struct{} // closed when the reader has read the last message
 
 	probeMu sync.Mutex
@@ -77,10 +78,10 @@ func (b batch) alone(counts []int64) (alone, others []string) {
 	return alone, others
 }
 
-func newSession(l *Listener, c *conn, probes string) *session {
+func newSession(l *Listener, c *conn) *session {
 	s := &session{
 		listener: l, conn: c, sequencer: l.sequencer.ForNextConnection(), batches: make(map[string]batch),
-		probes: probes, probed: make(map[string]*probe), confirmedUp: make(chan struct{}, 1),
+		probes: l.cfg.Names.Probe(l.cfg.Replica), probed: make(map[string]*probe), confirmedUp: make(chan struct{}, 1),
 		ending: make(chan struct{}), over: make(chan struct{}), unnamed: make(map[string]int),
 	}
 	l.sequencer = s.sequencer
@@ -98,14 +99,25 @@ func newSession(l *Listener, c *conn, probes string) *session {
 	return s
 }
 
-// runSession connects, subscribes to all that is wanted, and reads until something breaks or parent ends.
-func (l *Listener) runSession(parent context.Context) error {
-	probes := l.cfg.Names.Probe(l.cfg.Replica)
-	c, err := dial(parent, l.cfg.Redis.Options(), l.maxBytes, l.now, probes, l.cfg.Names.Markers, l.cfg.Names.Adopted)
+// dial makes a connection for a session.
+func (l *Listener) dial(ctx context.Context) (*conn, error) {
+	names := l.cfg.Names
+	c, err := dial(ctx, l.cfg.Redis.Options(), l.maxBytes, l.now, names.Probe(l.cfg.Replica), names.Markers, names.Adopted)
 	if err != nil {
-		return fmt.Errorf("connect: %w", err)
+		return nil, fmt.Errorf("connect: %w", err)
 	}
-	s := newSession(l, c, probes)
+	return c, nil
+}
+
+// runSession subscribes to all that is wanted, on c or a new connection if c is nil, and reads until something breaks or
+// parent ends. next is a connection for the next session, if there is one already.
+func (l *Listener) runSession(parent context.Context, c *conn) (next *conn, err error) {
+	if c == nil {
+		if c, err = l.dial(parent); err != nil {
+			return nil, err
+		}
+	}
+	s := newSession(l, c)
 	l.running.Store(s)
 	defer l.running.Store(nil)
 	l.restart()
@@ -140,7 +152,7 @@ func (l *Listener) runSession(parent context.Context) error {
 		l.lost.connection.Add(s.onTheirWay())
 	}
 	s.noteUnnamed(slices.Collect(maps.Keys(s.unnamed)), nil) // their marker is not going to come
-	return s.cause
+	return s.next, s.cause
 }
 
 // end ends the session because of err, unless that is nil or the session is ending already. It does not wait. What has

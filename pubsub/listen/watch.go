@@ -21,11 +21,20 @@ var (
 )
 
 // watch checks every second that the connection is alive and this process runs. It returns an error when that is not so.
+//
+// A connection that is silent is given up only when a new one works. If none does, Redis itself stands still, and so does
+// the network to it: then what is published meanwhile comes over this connection when Redis goes on.
 func (s *session) watch(ctx context.Context) error {
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
+	var r replacement
+	defer r.stop()
 	for {
-		if err := s.noteTime(); err != nil {
+		switch err := s.noteTime(); {
+		case errors.Is(err, errSilent):
+			s.listener.failed(err)
+			r.try(ctx, s)
+		case err != nil:
 			return err
 		}
 		// The answer also brings the reader to checkAwaited, on a connection on which nothing else comes.
@@ -35,8 +44,58 @@ func (s *session) watch(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case c := <-r.dialled:
+			if r.done(); c == nil {
+				break // the next tick tries again
+			}
+			err := s.noteTime()
+			if err != nil {
+				s.next = c
+				return err
+			}
+			_ = c.Close() // the session has come alive meanwhile
 		case <-tick.C:
 		}
+	}
+}
+
+// replacement is the dialling of a connection in place of one that is silent.
+type replacement struct {
+	dialled chan *conn         // gets the new connection, or nil; nil while nobody dials
+	cancel  context.CancelFunc // ends the dialling
+}
+
+// try begins to dial, unless that is under way.
+func (r *replacement) try(ctx context.Context, s *session) {
+	if r.dialled != nil {
+		return
+	}
+	ctx, r.cancel = context.WithCancel(ctx)
+	dialled := make(chan *conn, 1)
+	r.dialled = dialled
+	go func() { // stop waits for it
+		c, err := s.listener.dial(ctx)
+		if err != nil {
+			s.listener.failed(err)
+		}
+		dialled <- c
+	}()
+}
+
+// done ends what try began, after its result was received.
+func (r *replacement) done() {
+	r.cancel()
+	*r = replacement{}
+}
+
+// stop ends the dialling, if it is under way, and closes the connection that it has made.
+func (r *replacement) stop() {
+	if r.dialled == nil {
+		return
+	}
+	r.cancel()
+	if c := <-r.dialled; c != nil {
+		_ = c.Close()
 	}
 }
 
