@@ -80,7 +80,8 @@ func TestHoweverSlowAnnouncementsAreHandledNoRawMessageWaitsForThemAndTheSession
 	queue := dispatch.New(h, 2)
 	r := &queueing{diary: &diary{grown: make(chan struct{}, 1)}, queue: queue}
 	l := listen.New(listen.Config{
-		Redis: rdb, Replica: "a", MaxPayload: 4096, Receiver: r, Queue: queue, Log: slog.New(slog.DiscardHandler),
+		Redis: rdb, Replica: "a", Names: names, MaxPayload: 4096, Receiver: r, Queue: queue,
+		Log: slog.New(slog.DiscardHandler),
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
@@ -94,13 +95,17 @@ func TestHoweverSlowAnnouncementsAreHandledNoRawMessageWaitsForThemAndTheSession
 	r.waitFor(t, "subscribed [orders], alone: true", 1)
 
 	const messages, together = 20_000, 500
-	rdb.Publish(t.Context(), "sluice:{orders}:live", "news")
-	<-h.begun
+	rdb.Publish(t.Context(), names.Live("orders"), "news")
+	select {
+	case <-h.begun:
+	case <-time.After(30 * time.Second):
+		t.Fatal("no announcement came")
+	}
 	for i := 0; i < messages; i += together {
 		if _, err := rdb.Pipelined(t.Context(), func(p redis.Pipeliner) error {
 			for range together {
 				p.Publish(t.Context(), "orders", "x")
-				p.Publish(t.Context(), "sluice:{orders}:live", "news")
+				p.Publish(t.Context(), names.Live("orders"), "news")
 			}
 			return nil
 		}); err != nil {

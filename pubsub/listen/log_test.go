@@ -35,7 +35,7 @@ func TestTheLogSaysOnceThatRedisIsAwayAndOnceThatItIsBack(t *testing.T) {
 	text := &logText{}
 	d := &diary{grown: make(chan struct{}, 1)}
 	l := listen.New(listen.Config{
-		Redis: s.Client(t), Replica: "a", MaxPayload: 4096, Receiver: d, Queue: atOnce{},
+		Redis: s.Client(t), Replica: "a", Names: names, MaxPayload: 4096, Receiver: d, Queue: atOnce{},
 		Log: slog.New(slog.NewTextHandler(text, nil)),
 	})
 	ctx, cancel := context.WithCancel(t.Context())

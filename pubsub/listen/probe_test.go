@@ -8,6 +8,8 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"sluice/store"
 )
 
 // socketSession is a session on a TCP connection, with a clock that the test sets. The other end sends what the test wants.
@@ -31,7 +33,10 @@ func socketSession(t *testing.T) (s *clockedSession, redis net.Conn) {
 		redis.Close()
 	})
 	s = &clockedSession{recorder: &recorder{}, redis: redis}
-	ls := New(Config{Replica: "a", Receiver: s.recorder, Queue: noQueue{}, Log: slog.New(slog.DiscardHandler)})
+	ls := New(Config{
+		Replica: "a", Names: store.NewNames(store.DefaultPrefix, 0), Receiver: s.recorder, Queue: noQueue{},
+		Log: slog.New(slog.DiscardHandler),
+	})
 	ls.now = func() time.Duration { return time.Duration(s.clock.Load()) }
 	s.session = newSession(ls, newConn(near, 1000, ls.now))
 	s.sequencer.Marker("m", []string{"orders"}, true)
