@@ -76,7 +76,8 @@
 //
 // # Only where a record says so
 //
-// A record may hold the gateway to more. With Rules.RawOrder raw messages keep their publisher's order. With Rules.Steady
+// A record may hold the gateway to more. With Rules.RawOrder raw messages keep their publisher's order, but on the
+// channels of Rules.Swaps. With Rules.Steady
 // a stream that has delivered an event published after it opened gets no gap. If the record says when streams began
 // (GotStream), a stream that had delivered such an event, which Redis still has, gets no gap with reason reset: it had
 // only to go back to that event. (What a stream replays when it opens does not count: its replica has read these events

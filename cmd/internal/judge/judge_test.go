@@ -420,6 +420,10 @@ func TestRawOrderIsStrictWhereNothingRejoins(t *testing.T) {
 	if got := Judge(r); got.Counts[StoreOrder] != 1 {
 		t.Errorf("got %v, want one violation of the order", got.Counts)
 	}
+	r.Rules.Swaps = []string{ch}
+	if got := Judge(r); !got.Passed() || got.RawSwaps != 1 {
+		t.Errorf("where swaps are allowed: got %v and %d swaps, want a pass and 1", got.Counts, got.RawSwaps)
+	}
 }
 
 func TestEvidenceIsBounded(t *testing.T) {

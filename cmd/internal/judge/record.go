@@ -27,9 +27,10 @@ type Record struct {
 
 // Rules say what a run allows beyond the general promise, and where it is held to more.
 type Rules struct {
-	Trim     int  // events kept per general channel; 0: nothing is ever trimmed
-	RawOrder bool // the raw messages of a publisher must be stored in its order, too
-	Steady   bool // no replica loses its subscription and no client is slow, so a stream that is live gets no gap
+	Trim     int      // events kept per general channel; 0: nothing is ever trimmed
+	RawOrder bool     // the raw messages of a publisher must be stored in its order, too
+	Swaps    []string // channels for which RawOrder does not hold: replicas begin to follow them while others are slow
+	Steady   bool     // no replica loses its subscription and no client is slow, so a stream that is live gets no gap
 
 	// The least that must have happened. With less the run proves nothing.
 	MinFaults     int

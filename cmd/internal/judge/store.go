@@ -102,7 +102,7 @@ func (j *judgement) checkOrder(l *channelLog) {
 		}
 		before, ok := last[p.Publisher]
 		if ok && before.Publish.Token != p.Token && indexes[0] < before.index {
-			if p.Raw && !j.Rules.RawOrder {
+			if p.Raw && (!j.Rules.RawOrder || slices.Contains(j.Rules.Swaps, l.channel)) {
 				j.Verdict.RawSwaps++
 			} else {
 				j.accuse(Violation{Kind: StoreOrder, Who: p.Publisher, Channel: l.channel, At: p.Answered,

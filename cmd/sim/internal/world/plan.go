@@ -107,6 +107,19 @@ var losing = []Kind{redisOlder, redisEmptied}
 // harmless are the faults that cost no replica its subscription.
 var harmless = []Kind{redisLate, lateMessages, lateReplies, killCallers, replyLost, herd, clockJump}
 
+// slowing are faults that may keep a replica for more than a second from storing a message that it has.
+var slowing = []Kind{redisLate, lateReplies, killCallers, replyLost, clockJump}
+
+// swaps returns the channels on which raw messages may change places. The last general channel is followed by those replicas
+// on which somebody watches it. One that begins to follow it waits for a second, in which the others store what they have
+// already, and may overtake them if they take longer.
+func (p Plan) swaps() []string {
+	if !slices.ContainsFunc(p.Actions, func(a Action) bool { return slices.Contains(slowing, a.Kind) }) {
+		return nil
+	}
+	return p.Channels[len(p.Channels)-1:]
+}
+
 // together are faults that are worse together than alone.
 var together = [][]Kind{
 	{killSubscribers, lateReplies}, {killSubscribers, lateReplies}, {cutConnections, lateReplies}, {lateMessages, herd},

@@ -94,7 +94,7 @@ func Run(p Plan, out io.Writer) Result {
 		DeferPush: p.Defer, Log: w.tracef,
 		Cut: func(peer string, since time.Time) { w.cut(peer, since.Sub(w.began)) },
 	})
-	w.record.Rules = judge.Rules{RawOrder: p.Steady, Steady: p.Steady}
+	w.record.Rules = judge.Rules{RawOrder: p.Steady, Steady: p.Steady, Swaps: p.swaps()}
 	if p.Trim {
 		w.record.Rules.Trim = p.History
 	}
