@@ -88,9 +88,9 @@ func taskParam(c echo.Context) (string, error) {
 	return taskID, kind.CheckTaskID(taskID)
 }
 
-// list reads a query parameter of comma-separated names, each of them once.
+// list reads a query parameter of comma-separated names, each of them once. The parameter may be given several times.
 func list(c echo.Context, parameter string, most int, check func(string) error) ([]string, error) {
-	text := c.QueryParam(parameter)
+	text := strings.Join(c.QueryParams()[parameter], ",")
 	if text == "" {
 		return nil, nil
 	}

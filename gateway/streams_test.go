@@ -264,6 +264,18 @@ func TestAClientResumesByHeaderOrByQueryAndTheHeaderIsNewer(t *testing.T) {
 	})
 }
 
+func TestSeveralParametersOfChannelsMeanAllOfThem(t *testing.T) {
+	serve(t, gateway.Config{}, func(t *testing.T, s *site) {
+		st := s.open("/api/sse?channels=a,b&channels=c")
+		for _, channel := range []string{"a", "b", "c"} {
+			s.publish(channel, "1")
+			if got := fields(t, st.next().Data)["channel"]; got != channel {
+				t.Errorf("got an event of %v, want one of %s", got, channel)
+			}
+		}
+	})
+}
+
 func TestAnIDOfSeveralChannelsMeansSomethingToFewerAndMore(t *testing.T) {
 	serve(t, gateway.Config{}, func(t *testing.T, s *site) {
 		st := s.open("/api/sse?channels=a,b")

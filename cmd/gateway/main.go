@@ -26,12 +26,14 @@ func main() {
 		// "go run ./cmd/loadtest -mode channels").
 		debug.SetGCPercent(50)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // so that a second Ctrl-C ends the process at once
+	// The terminal that is closed sends SIGHUP. Orchestrators may send SIGTERM again while streams are being drained.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	context.AfterFunc(ctx, func() { signal.Reset(os.Interrupt) }) // so that a second Ctrl-C ends the process at once
 	err := command(ctx, os.Args[1:], os.Stdout)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "gateway:", err)
-		os.Exit(1)
+		os.Exit(1) //nolint:gocritic // the process ends, so nobody misses stop
 	}
 }
 

@@ -46,8 +46,8 @@ func program(t testing.TB, args []string, environ ...string) *process {
 	return p
 }
 
-func TestSIGTERMEndsStreamsAndTheProcessWithExitCodeZero(t *testing.T) {
-	for _, sig := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
+func TestSIGTERMAndSIGHUPAndCtrlCEndStreamsAndTheProcessWithExitCodeZero(t *testing.T) {
+	for _, sig := range []os.Signal{syscall.SIGTERM, syscall.SIGHUP, os.Interrupt} {
 		t.Run(sig.String(), func(t *testing.T) {
 			t.Parallel() // it mostly waits
 			server := storetest.Mini(t)
@@ -79,6 +79,60 @@ func TestSIGTERMEndsStreamsAndTheProcessWithExitCodeZero(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// draining returns a gateway's process that drains one stream for a minute, and has been sent SIGTERM for that.
+func draining(t *testing.T) *process {
+	t.Helper()
+	server := storetest.Mini(t)
+	addr := rigtest.FreeAddress(t)
+	p := program(t, nil, "GATEWAY_ADDR="+addr, "GATEWAY_REDIS_URL=redis://"+server.Addr, "GATEWAY_DRAIN_TIME=60s", "GATEWAY_LOG_FORMAT=json")
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	g := &instance{addr: addr}
+	waitFor(t, "the gateway to be ready", func() bool { return g.status(t, "/readyz") == http.StatusOK })
+	for range 20 { // their ends are spread, so some are left for many seconds
+		resp, err := http.Get("http://" + addr + "/api/sse/channels/orders")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = resp.Body.Close() })
+	}
+	signalled(t, p, syscall.SIGTERM)
+	waitFor(t, "the drain to begin", func() bool { return strings.Contains(p.out.String(), "draining") })
+	return p
+}
+
+func signalled(t *testing.T, p *process, sig os.Signal) {
+	t.Helper()
+	if err := p.Process.Signal(sig); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestASecondSIGTERMDoesNotCutADrainShortAndASecondCtrlCDoes(t *testing.T) {
+	p := draining(t)
+	if text := p.out.String(); !strings.Contains(text, `"time":"1m0s"`) {
+		t.Errorf("the log has no unit: %s", text)
+	}
+	signalled(t, p, syscall.SIGTERM)
+	signalled(t, p, syscall.SIGHUP)
+	ended := make(chan error, 1)
+	go func() { ended <- p.Wait() }()
+	waitFor(t, "Ctrl-C to end it", func() bool { // the first may come before the gateway has given it back its meaning
+		_ = p.Process.Signal(os.Interrupt)
+		select {
+		case <-ended:
+			return true
+		default:
+			return false
+		}
+	})
+	status, ok := p.ProcessState.Sys().(syscall.WaitStatus)
+	if !ok || !status.Signaled() || status.Signal() != syscall.SIGINT {
+		t.Errorf("the process ended with %v, want the third signal to have ended it", p.ProcessState)
 	}
 }
 

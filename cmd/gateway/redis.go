@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -32,6 +33,21 @@ func redisOptions(url string) (*redis.Options, error) {
 	return o, nil
 }
 
+// errCluster is the error of a node of a Redis Cluster.
+var errCluster = errors.New("this is a node of a Redis Cluster, which is not supported yet; use a Redis that runs alone or with replicas")
+
+// refuseCluster returns errCluster if Redis is a node of a cluster. A Redis that does not tell is none.
+func refuseCluster(ctx context.Context, rdb *redis.Client) error {
+	info, err := rdb.Info(ctx, "cluster").Result()
+	if _, refused := errors.AsType[redis.Error](err); refused {
+		return nil
+	}
+	if strings.Contains(info, "cluster_enabled:1") {
+		return errCluster
+	}
+	return err
+}
+
 // waitForRedis returns when Redis answers. It gives up after wait, or never if wait is 0, and when ctx ends. It gives up at
 // once if Redis holds what another version of the gateway wrote. The broker logs that it waits.
 func waitForRedis(ctx context.Context, rdb *redis.Client, events *store.Store, wait time.Duration) error {
@@ -42,10 +58,16 @@ func waitForRedis(ctx context.Context, rdb *redis.Client, events *store.Store, w
 			limit = min(limit, max(wait-time.Since(start), time.Second))
 		}
 		call, cancel := context.WithTimeout(ctx, limit)
-		err := events.CheckFormat(call)
+		err := refuseCluster(call, rdb)
+		if err == nil {
+			err = events.CheckFormat(call)
+		}
 		cancel()
 		if err == nil {
 			return nil
+		}
+		if errors.Is(err, errCluster) {
+			return fmt.Errorf("%s=%s: %w", variable("RedisURL"), rdb.Options().Addr, err)
 		}
 		if other, ok := errors.AsType[*store.FormatError](err); ok {
 			return fmt.Errorf("%s=%q: %w", variable("Prefix"), other.Prefix, err)

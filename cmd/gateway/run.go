@@ -119,11 +119,19 @@ func newReplicaName() string {
 
 // newLogger returns the logger that all parts write to.
 func newLogger(level slog.Level, readable bool, out io.Writer) *slog.Logger {
-	o := &slog.HandlerOptions{Level: level}
+	o := &slog.HandlerOptions{Level: level, ReplaceAttr: withUnit}
 	if readable {
 		return slog.New(slog.NewTextHandler(out, o))
 	}
 	return slog.New(slog.NewJSONHandler(out, o))
+}
+
+// withUnit makes durations readable: slog's JSON has them as a number of nanoseconds without a unit.
+func withUnit(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
+	return a
 }
 
 // isTerminal reports whether out is a terminal. Every character device counts as one.

@@ -115,6 +115,14 @@ func TestWithoutRedisTheGatewayStartsWaitsAndSaysWhy(t *testing.T) {
 	})
 }
 
+func TestANodeOfARedisClusterIsRefusedAtStart(t *testing.T) {
+	server := storetest.Real(t, "--cluster-enabled", "yes")
+	err := run(t.Context(), configOf(t, "GATEWAY_ADDR=127.0.0.1:0", "GATEWAY_REDIS_URL=redis://"+server.Addr, "GATEWAY_DRAIN_TIME=0s"), io.Discard)
+	if !errors.Is(err, errCluster) || !strings.Contains(err.Error(), "GATEWAY_REDIS_URL="+server.Addr) {
+		t.Errorf("got %v, want errCluster and the address", err)
+	}
+}
+
 func TestRedisMayComeLater(t *testing.T) {
 	server := storetest.Real(t)
 	server.Real.Kill()

@@ -350,6 +350,11 @@ func (l *loop) end(k *socket, reason error) {
 	s.sock = nil
 	s.generation++
 	l.free = append(l.free, k.slot)
+	if errors.Is(reason, pubsub.ErrEnded) || errors.Is(reason, ErrDraining) {
+		// With unread bytes the kernel would reset the connection, and the client could lose the end of the stream.
+		var ignored [1024]byte
+		_, _ = unix.Read(int(k.fd), ignored[:])
+	}
 	// Closing takes the socket out of the epoll set too: no other descriptor refers to it.
 	_ = unix.Close(int(k.fd))
 	l.wheel.remove(k)
