@@ -59,7 +59,7 @@ func New(b *pubsub.Broker, s *store.Store, cfg Config, log *slog.Logger) *Server
 	srv.metrics = newMetrics(srv)
 	srv.echo = srv.newEcho()
 	srv.http = &http.Server{
-		Handler:           srv.echo,
+		Handler:           leaveTaken(srv.echo),
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       15 * time.Second, // of a request with its body; streams lift it
 		IdleTimeout:       2 * time.Minute,
@@ -151,14 +151,12 @@ func (s *Server) Serve(l net.Listener) error {
 	if err != nil {
 		return err
 	}
-	if loops == nil {
-		s.http.ConnContext = writer.BoundConn
-	}
+	s.http.ConnContext = withConnection
 	s.loops.Store(loops)
 	if s.draining.Load() { // Shutdown was called before there were loops, so it could not close them
 		loops.Close()
 	}
-	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.http.Serve(writer.Bound(l)); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil

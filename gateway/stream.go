@@ -180,7 +180,7 @@ func (s *Server) openStream(c echo.Context, open func(context.Context) (*pubsub.
 	ctx, cancel := context.WithTimeout(c.Request().Context(), openTimeout)
 	defer cancel()
 	defer context.AfterFunc(s.drain, cancel)() // a stream that is still opening must not delay Shutdown
-	if s.admit != nil {
+	if s.admit != nil && !s.admit.Allow() {
 		patient, stop := context.WithTimeout(ctx, admitPatience)
 		defer stop()
 		if s.admit.Wait(patient) != nil {

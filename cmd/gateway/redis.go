@@ -34,7 +34,8 @@ func redisOptions(url string) (*redis.Options, error) {
 }
 
 // errCluster is the error of a node of a Redis Cluster.
-var errCluster = errors.New("this is a node of a Redis Cluster, which is not supported yet; use a Redis that runs alone or with replicas")
+var errCluster = errors.New("this is a node of a Redis Cluster, which is not supported yet; " +
+	"use a Redis that runs alone or with replicas")
 
 // refuseCluster returns errCluster if Redis is a node of a cluster. A Redis that does not tell is none.
 func refuseCluster(ctx context.Context, rdb *redis.Client) error {

@@ -55,7 +55,10 @@ func run(ctx context.Context, cfg Config, out io.Writer) error {
 	defer rdb.Close()
 
 	// The address is taken before Redis answers, so that /readyz can say what the gateway waits for.
-	listener, err := net.Listen("tcp", cfg.Addr)
+	// Heartbeats find clients that are gone, and requests have deadlines. Go's keep-alive probes would cost each connection five
+	// system calls.
+	sockets := net.ListenConfig{KeepAlive: -1}
+	listener, err := sockets.Listen(ctx, "tcp", cfg.Addr)
 	if err != nil {
 		return fmt.Errorf("%s=%q: %w", variable("Addr"), cfg.Addr, err)
 	}

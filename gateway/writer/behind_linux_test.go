@@ -76,7 +76,8 @@ func TestStreamsThatEndWhileTheyCatchUpLeaveNothingBehind(t *testing.T) {
 							return
 						}
 						server, client := tcpPair(t)
-						fd, err := detach(server, stallTime)
+						fd, err := detach(server)
+						server.Close()
 						if err != nil {
 							t.Error(err)
 							return

@@ -24,7 +24,8 @@ func BenchmarkFlush(b *testing.B) {
 			var clients []net.Conn
 			for range streams {
 				server, client := tcpPair(b)
-				fd, err := detach(server, stallTime)
+				fd, err := detach(server)
+				server.Close()
 				if err != nil {
 					b.Fatal(err)
 				}

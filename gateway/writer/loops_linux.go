@@ -31,11 +31,12 @@ func StartLoops(cfg Config) (*Loops, error) {
 	return ls, nil
 }
 
-// Take hands a stream and its connection to a loop, which closes the connection and calls Done when the stream is over. head
+// Take hands a stream and its connection to a loop, which ends the connection and calls Done when the stream is over. The
+// caller closes tcp when Take has returned, and must not shut it down; the loop has a descriptor of its own. head
 // is the head of the HTTP response. It announces chunks if chunked is true, and otherwise a response that ends with the
 // connection: a client of HTTP/1.0 knows no chunks.
 func (ls *Loops) Take(tcp *net.TCPConn, head []byte, chunked bool, st Stream) {
-	fd, err := detach(tcp, ls.cfg.Stall)
+	fd, err := detach(tcp)
 	if err != nil {
 		st.Done(err)
 		return

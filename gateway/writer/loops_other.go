@@ -3,7 +3,6 @@
 package writer
 
 import (
-	"context"
 	"errors"
 	"net"
 	"time"
@@ -24,10 +23,17 @@ func (*Loops) Drain(time.Duration) {}
 // Close does nothing.
 func (*Loops) Close() {}
 
-// BoundConn bounds what a connection costs the kernel, for streams that Carry writes. It is an http.Server's ConnContext.
-func BoundConn(ctx context.Context, conn net.Conn) context.Context {
+// Bound bounds what each connection of a listener costs the kernel, and returns the listener to use.
+func Bound(l net.Listener) net.Listener { return bounded{l} }
+
+// bounded is a listener whose connections are bounded one by one: not every system has them inherit options.
+type bounded struct{ net.Listener }
+
+// Accept implements net.Listener.
+func (l bounded) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		_ = tcp.SetWriteBuffer(sendBuffer) // a connection that refuses works all the same
 	}
-	return ctx
+	return conn, err
 }

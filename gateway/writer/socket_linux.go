@@ -1,25 +1,17 @@
 package writer
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"syscall"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// detach takes a socket out of Go's hands. A copy of its descriptor stays open, and everything that net and net/http keep
-// for a connection goes: two goroutines, an entry of the poller, and some 4 KiB of buffers.
-func detach(tcp *net.TCPConn, stall time.Duration) (fd int, err error) {
-	defer func() {
-		if closeErr := tcp.Close(); err == nil && closeErr != nil {
-			_ = unix.Close(fd)
-			err = closeErr
-		}
-	}()
+// detach returns a descriptor of a socket that Go's poller does not know. Closing tcp, which is up to the caller, frees
+// everything that package net keeps for the connection, and the socket stays open.
+func detach(tcp *net.TCPConn) (fd int, err error) {
 	raw, err := tcp.SyscallConn()
 	if err != nil {
 		return -1, err
@@ -34,28 +26,27 @@ func detach(tcp *net.TCPConn, stall time.Duration) (fd int, err error) {
 	if err != nil {
 		return -1, fmt.Errorf("take over the socket: %w", err)
 	}
-	bound(fd, stall)
-	// A heartbeat does better what a keep-alive probe does: it is data, and is sent again if it is lost. With the timeout
-	// that bound sets, the kernel would end a connection after the first probe that gets no answer (Linux,
-	// tcp_keepalive_timer).
-	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 0)
 	return fd, nil
 }
 
-// bound bounds what a socket costs the kernel, in bytes and in time. A socket that refuses an option works all the same.
-func bound(fd int, stall time.Duration) {
-	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer)
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int((stall + kernelExtra).Milliseconds()))
-}
-
-// BoundConn bounds what a connection costs the kernel, for streams that Carry writes. It is an http.Server's ConnContext.
-func BoundConn(ctx context.Context, conn net.Conn) context.Context {
-	if tcp, ok := conn.(*net.TCPConn); ok {
-		if raw, err := tcp.SyscallConn(); err == nil {
-			_ = raw.Control(func(fd uintptr) { bound(int(fd), stallTime) }) // fails only on a closed connection
+// Bound bounds what each connection of a listener costs the kernel, in bytes and in time, and returns the listener to use. The
+// connections inherit the options of the listening socket, so there is no system call for each of them. A socket that refuses
+// an option works all the same, and a listener without a socket is left as it is.
+//
+// The listener must not switch on keep-alive probes (net.ListenConfig). A heartbeat does better what a probe does: it is data,
+// and is sent again if it is lost. With the timeout that is set here, the kernel would end a connection after the first probe
+// that gets no answer (Linux, tcp_keepalive_timer).
+func Bound(l net.Listener) net.Listener {
+	if socket, ok := l.(syscall.Conn); ok {
+		if raw, err := socket.SyscallConn(); err == nil {
+			_ = raw.Control(func(fd uintptr) { // fails only on a closed listener
+				_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer)
+				_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT,
+					int((stallTime + kernelExtra).Milliseconds()))
+			})
 		}
 	}
-	return ctx
+	return l
 }
 
 // send writes to a socket without waiting. If the socket is full, it writes less than all of b and returns syscall.EAGAIN.

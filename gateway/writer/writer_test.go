@@ -32,6 +32,7 @@ func tcpPair(t testing.TB) (server *net.TCPConn, client net.Conn) {
 		t.Fatal(err)
 	}
 	defer listener.Close()
+	listener = Bound(listener)
 	if client, err = net.Dial("tcp", listener.Addr().String()); err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +67,6 @@ func eachWriter(t *testing.T, test func(t *testing.T, carry func(cfg Config, src
 	t.Run("goroutine", func(t *testing.T) {
 		test(t, func(cfg Config, src Source, feed *pubsub.Feed) carriedStream {
 			server, client := tcpPair(t)
-			BoundConn(t.Context(), server)
 			ctx, leave := context.WithCancel(context.Background())
 			drain, beginDrain := context.WithCancel(context.Background())
 			ended := make(chan error, 1)
@@ -103,6 +103,7 @@ func eachWriter(t *testing.T, test func(t *testing.T, carry func(cfg Config, src
 			server, client := tcpPair(t)
 			ended := make(chan error, 1)
 			loops.Take(server, nil, false, Stream{Source: src, Feeds: []*pubsub.Feed{feed}, Done: func(reason error) { ended <- reason }})
+			server.Close()
 			return carriedStream{client, func() { loops.Drain(drainTime) }, ended}
 		})
 	})
@@ -392,6 +393,7 @@ func TestChunksEndCleanlyOnlyWhenTheStreamHasEndedForGood(t *testing.T) {
 			server, client := tcpPair(t)
 			src := &script{steps: []step{{text: "one "}, {text: "two"}, c.last}}
 			loops.Take(server, []byte(head), true, Stream{Source: src, Feeds: []*pubsub.Feed{pubsub.NewFeed(1 << 10)}, Done: func(error) {}})
+			server.Close()
 			if c.drain {
 				loops.Drain(0)
 			}

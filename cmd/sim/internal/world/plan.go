@@ -113,7 +113,7 @@ var slowing = []Kind{redisLate, lateReplies, killCallers, replyLost, clockJump}
 // swaps returns the channels on which raw messages may change places. The last general channel is followed by those replicas
 // on which somebody watches it. One that begins to follow it waits for a second, in which the others store what they have
 // already, and may overtake them if they take longer.
-func (p Plan) swaps() []string {
+func (p *Plan) swaps() []string {
 	if !slices.ContainsFunc(p.Actions, func(a Action) bool { return slices.Contains(slowing, a.Kind) }) {
 		return nil
 	}
