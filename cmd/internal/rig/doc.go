@@ -2,9 +2,9 @@
 // gateway's own binary. cmd/chaos, cmd/loadtest and the tests of the commands use it.
 //
 // A Group owns processes. It writes what each of them prints to a file, notices when one ends, and Close ends all of
-// them. StartRedis and StartNginx start their servers in a Group. Find, FreeAddress, Until, Get, AwaitReady and Metric
-// are the steps that every check repeats. Binary builds a program of this module, and Overlay makes its sources wrong for
-// one build, so that a check can be checked. Package rigtest has the two that need a *testing.T.
+// them. StartRedis and StartNginx start their servers in a Group. Find, FreeAddress, Until, Get, AwaitReady, Metric and
+// MetricSum are the steps that every check repeats. Binary builds a program of this module, and Overlay makes its
+// sources wrong for one build, so that a check can be checked. Package rigtest has the two that need a *testing.T.
 //
 // The package knows nothing of events and streams, and judges nothing: that is the work of the commands.
 //

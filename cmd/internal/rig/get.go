@@ -67,6 +67,33 @@ func Metric(ctx context.Context, url, name string) (float64, error) {
 	return parseMetric(string(text), name)
 }
 
+// MetricSum returns the sum of a metric over all its labels, from the /metrics of the replica at a URL. A replica that has
+// no such metric counts as 0.
+func MetricSum(ctx context.Context, url, name string) (float64, error) {
+	text, err := Get(ctx, url+"/metrics")
+	if err != nil {
+		return 0, err
+	}
+	return sumMetric(string(text), name)
+}
+
+// sumMetric adds up a metric in the text format of Prometheus: `name 1` and `name{label="value"} 2`.
+func sumMetric(text, name string) (float64, error) {
+	sum := 0.0
+	for line := range strings.Lines(text) {
+		rest, ok := strings.CutPrefix(strings.TrimSpace(line), name)
+		if !ok || rest == "" || rest[0] != ' ' && rest[0] != '{' {
+			continue
+		}
+		n, err := strconv.ParseFloat(rest[strings.LastIndexByte(rest, ' ')+1:], 64)
+		if err != nil {
+			return 0, fmt.Errorf("metric %s: %w", name, err)
+		}
+		sum += n
+	}
+	return sum, nil
+}
+
 // parseMetric finds a metric in the text format of Prometheus.
 func parseMetric(text, name string) (float64, error) {
 	lines := bufio.NewScanner(strings.NewReader(text))

@@ -111,6 +111,11 @@ func TestReadinessAndMetricsAreReadByHTTP(t *testing.T) {
 	if v, err := rig.Metric(t.Context(), web.URL, `a_b{x="y"}`); err != nil || v != 2 {
 		t.Errorf("got %v, %v", v, err)
 	}
+	for name, want := range map[string]float64{"a_b": 5.5, "a_bc": 1, "a": 0} {
+		if v, err := rig.MetricSum(t.Context(), web.URL, name); err != nil || v != want {
+			t.Errorf("the sum of %s is %v, %v", name, v, err)
+		}
+	}
 	if _, err := rig.Metric(t.Context(), web.URL, "a"); err == nil {
 		t.Error("a metric that is not there has a value")
 	}
