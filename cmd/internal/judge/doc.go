@@ -28,6 +28,9 @@
 //	    in that order. Raw messages must be in order too in a scenario where no replica loses its subscription. Elsewhere
 //	    their order is not promised while a replica joins, and swaps are only counted.
 //	  - views: GET on every replica must return the same events with the same ids as the list in Redis.
+//	  - counted: a raw message that is missing is not lost if a replica has counted it. As many may be missing as all
+//	    replicas together have counted (Record.CountedLost).
+//	  - written by readers: Redis has a key of a channel that nobody has published to (Record.Written).
 //	  - trim: the list is the end of the log. It is exactly as long as configured once the log is that long.
 //
 // Redis pub/sub delivers at most once. So a raw PUBLISH counts as unanswered, not as acknowledged, if the receivers
@@ -76,12 +79,12 @@
 //
 // # Only where a record says so
 //
-// A record may hold the gateway to more. With Rules.RawOrder raw messages keep their publisher's order, but on the
-// channels of Rules.Swaps. With Rules.Steady
-// a stream that has delivered an event published after it opened gets no gap. If the record says when streams began
-// (GotStream), a stream that had delivered such an event, which Redis still has, gets no gap with reason reset: it had
-// only to go back to that event. (What a stream replays when it opens does not count: its replica has read these events
-// but not delivered them before, and need not remember them.)
+// A record may hold the gateway to more. With Rules.Calm no publisher is told to try again later (refused: 503). With
+// Rules.RawOrder raw messages keep their publisher's order, but on the channels of Rules.Swaps. With Rules.Steady a stream
+// that has delivered an event published after it opened gets no gap. If the record says when streams began (GotStream), a
+// stream that had delivered such an event, which Redis still has, gets no gap with reason reset: it had only to go back to
+// that event. (What a stream replays when it opens does not count: its replica has read these events but not delivered them
+// before, and need not remember them.)
 //
 // A record may have losses and trimming together. Then a gap with reason trimmed is never called needless, as nobody can
 // say what was trimmed from a log that is lost, and an event that was trimmed when the client was told so may be stored

@@ -26,6 +26,8 @@ const (
 	Process      = "process"
 	NotExercised = "not exercised"
 	NotLive      = "not live"
+	Written      = "written by readers"
+	Refusing     = "refused"
 )
 
 // settled is the time by which an acknowledged publish is stored. A raw message is stored after Redis has answered, and
@@ -60,6 +62,7 @@ type Verdict struct {
 	Gaps       int            `json:"announced_gaps"`
 	Reconnects int            `json:"reconnects"`
 	RawSwaps   int            `json:"raw_swaps"`
+	Counted    int            `json:"counted_lost"`     // raw messages that are missing, as many as the replicas have counted
 	Unsure     int            `json:"unsure_publishes"` // nobody knows whether they are stored: windows, losses, time-outs
 	Worst      time.Duration  `json:"worst_recovery"`
 	WorstOf    string         `json:"worst_recovery_of,omitempty"`
@@ -86,6 +89,14 @@ func Judge(r Record) Verdict {
 	}
 	for _, t := range r.Tasks {
 		j.checkTask(t)
+	}
+	for _, key := range r.Written {
+		j.accuse(Violation{Kind: Written, Who: "store", Detail: fmt.Sprintf("key %s, of a channel without events", key)})
+	}
+	if r.Rules.Calm {
+		for _, refusal := range r.Refusals {
+			j.accuse(Violation{Kind: Refusing, Who: refusal.Who, At: refusal.At, Detail: refusal.Why})
+		}
 	}
 	for _, v := range r.Wrong {
 		j.accuse(v)

@@ -128,6 +128,24 @@ func TestEachBrokenPromiseIsFound(t *testing.T) {
 			func(r *Record) { rawOf(r, 4, 0).Outcome = Refused; lose(r, 4) }, nil},
 		{"a raw PUBLISH without receivers must not be stored", clean,
 			func(r *Record) { rawOf(r, 4, 0).Outcome = Refused }, map[string]int{Doubled: 1}},
+		{"a raw PUBLISH may be missing if it was counted as lost", clean,
+			func(r *Record) { rawOf(r, 4, 1); lose(r, 4); r.CountedLost = 1 }, nil},
+		{"a raw PUBLISH is lost if only another one was counted", clean, func(r *Record) {
+			rawOf(r, 4, 1)
+			rawOf(r, 6, 1)
+			lose(r, 6)
+			lose(r, 4)
+			r.CountedLost = 1
+		}, map[string]int{Lost: 1}},
+		{"a POST that is not stored is lost, whatever was counted", clean, func(r *Record) { lose(r, 4); r.CountedLost = 5 },
+			map[string]int{Lost: 2}},
+		{"a key of a channel that has only readers", clean, func(r *Record) { r.Written = []string{"meta:{nobody}"} },
+			map[string]int{Written: 1}},
+		{"a publisher that is refused while everything works", clean, func(r *Record) {
+			r.Rules.Calm, r.Refusals = true, []Refusal{{Who: "post-1", Why: "503"}}
+		}, map[string]int{Refusing: 1}},
+		{"a publisher that is refused in another scenario", clean,
+			func(r *Record) { r.Refusals = []Refusal{{Who: "post-1", Why: "503"}} }, nil},
 		{"a raw PUBLISH may be missing if all its receivers were cut off at that moment", clean, func(r *Record) {
 			rawOf(r, 4, 3)
 			lose(r, 4)

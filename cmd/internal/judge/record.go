@@ -22,7 +22,13 @@ type Record struct {
 	Losses    []Span
 	Outages   []Span // in which Redis stored nothing, so that raw messages waited in the replicas; oldest first
 	Faults    []Fault
-	Wrong     []Violation // what the schedule itself noticed, for example a wrong exit code
+	// CountedLost is how many raw messages the replicas have counted as lost, all together. So many may be missing.
+	CountedLost int64
+	// Written are the keys in Redis of channels that nobody has published to.
+	Written []string
+	// Refusals are the answers to publishers that said to try again later (503).
+	Refusals []Refusal
+	Wrong    []Violation // what the schedule itself noticed, for example a wrong exit code
 }
 
 // Rules say what a run allows beyond the general promise, and where it is held to more.
@@ -30,6 +36,7 @@ type Rules struct {
 	Trim     int      // events kept per general channel; 0: nothing is ever trimmed
 	RawOrder bool     // the raw messages of a publisher must be stored in its order, too
 	Swaps    []string // channels for which RawOrder does not hold: replicas begin to follow them while others are slow
+	Calm     bool     // Redis and all replicas work all the time, so no publisher is refused
 	Steady   bool     // no replica loses its subscription and no client is slow, so a stream that is live gets no gap
 
 	// The least that must have happened. With less the run proves nothing.
@@ -70,6 +77,13 @@ type Event struct {
 	ID   string
 	Type string
 	Data string // compact JSON
+}
+
+// Refusal is an answer to a publisher that said to try again later.
+type Refusal struct {
+	At  time.Duration
+	Who string // the publisher
+	Why string // the beginning of the answer
 }
 
 // View is a channel's history as one replica's GET shows it.

@@ -48,7 +48,7 @@ func (j *judgement) checkToken(l *channelLog, token string) {
 				At: publishes[0].First, Detail: fmt.Sprintf(format, args...)})
 		}
 	}
-	blame(Lost, must-len(events), "%s: %d acknowledged, %d stored", describe(publishes), must, len(events))
+	blame(Lost, j.missing(publishes[0], must-len(events)), "%s: %d acknowledged, %d stored", describe(publishes), must, len(events))
 	blame(Doubled, len(events)-may, "%s: %d published, %d stored: %s",
 		describe(publishes), may, len(events), l.ids(events))
 	for _, i := range events {
@@ -58,6 +58,16 @@ func (j *judgement) checkToken(l *channelLog, token string) {
 				e.ID, e.Type, e.Data, p.Type, p.Body)
 		}
 	}
+}
+
+// missing returns how many of n publishes that are missing nobody has counted.
+func (j *judgement) missing(p *Publish, n int) int {
+	if !p.Raw || n <= 0 {
+		return n
+	}
+	counted := min(int64(n), j.CountedLost-int64(j.Verdict.Counted))
+	j.Verdict.Counted += int(counted)
+	return n - int(counted)
 }
 
 // describe names the publishes of one token for a reader who wants to find them again.
