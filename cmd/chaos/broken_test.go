@@ -28,6 +28,13 @@ var ignoresHoles = []rig.Change{
 	},
 }
 
+// dropsSilently makes a gateway that drops some raw messages, the same ones on all replicas, and does not count them.
+var dropsSilently = []rig.Change{{
+	File: "pubsub/ingest/intake.go",
+	Old:  "\tif in.closing {\n\t\treturn\n\t}\n\tb := in.backlogs[channel]\n",
+	New:  "\tif in.closing || m.ID.Number%500 == 7 {\n\t\treturn\n\t}\n\tb := in.backlogs[channel]\n",
+}}
+
 // buildWrong builds the gateway with changes and returns the path of the program.
 func buildWrong(t *testing.T, changes []rig.Change) string {
 	t.Helper()
@@ -57,5 +64,17 @@ func TestAGatewayThatIgnoresHolesIsCaught(t *testing.T) {
 	}
 	if holes := s.Results[0].Counts[judge.SilentHole]; holes == 0 {
 		t.Errorf("violations %v, want silent holes among them", s.Results[0].Counts)
+	}
+}
+
+func TestAGatewayThatDropsRawMessagesWithoutCountingIsCaught(t *testing.T) {
+	needRedis(t)
+	code, s := runChaos(t, "-scenario", "flood-sets", "-gateway", buildWrong(t, dropsSilently),
+		"-seconds", "3", "-clients", "8", "-rate", "50")
+	if code != exitViolated {
+		t.Fatalf("exit code %d, want %d", code, exitViolated)
+	}
+	if lost := s.Results[0].Counts[judge.Lost]; lost < 10 {
+		t.Errorf("violations %v, want lost messages among them", s.Results[0].Counts)
 	}
 }

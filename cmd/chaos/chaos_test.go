@@ -58,12 +58,31 @@ func TestAHealthyGatewayPasses(t *testing.T) {
 
 func TestWrongUseIsASetUpError(t *testing.T) {
 	for _, args := range [][]string{
-		{"-scenario", "no-such"}, {"-seconds", "0"}, {"-replicas", "1"}, {"-rate", "1e9"}, {"-clients", "1"}, {"-settle", "1s"}, {"extra"}, {"-nonsense"},
+		{"-scenario", "no-such"}, {"-except", "no-such"}, {"-seconds", "0"}, {"-replicas", "1"}, {"-rate", "1e9"}, {"-clients", "1"}, {"-settle", "1s"}, {"extra"}, {"-nonsense"},
 	} {
 		var out, errOut bytes.Buffer
 		if code := command(t.Context(), args, &out, &errOut); code != exitSetUp || errOut.Len() == 0 {
 			t.Errorf("%q: exit code %d, message %q", args, code, errOut.String())
 		}
+	}
+}
+
+func TestScenariosCanBeLeftOut(t *testing.T) {
+	all, err := choose("all", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	some, err := choose("all", "baseline, herd")
+	if err != nil || len(some) != len(all)-2 {
+		t.Fatalf("%d scenarios of %d are left without two, %v", len(some), len(all), err)
+	}
+	for _, s := range some {
+		if s.name == "baseline" || s.name == "herd" {
+			t.Errorf("%s is not left out", s.name)
+		}
+	}
+	if _, err := choose("herd", "herd"); err == nil {
+		t.Error("a scenario is both chosen and left out")
 	}
 }
 

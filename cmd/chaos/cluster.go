@@ -18,8 +18,10 @@ import (
 
 // plan says what cluster a scenario needs.
 type plan struct {
-	persist  persistence
-	proxied  bool // a proxy between each replica and Redis
+	persist persistence
+	proxied bool // a proxy between each replica and Redis
+	// away is how long a byte takes between each replica and Redis, in each direction, all the time. 0: they are near.
+	away     time.Duration
 	nginx    bool
 	settings []string // of the gateway, beside those every scenario uses
 }
@@ -138,6 +140,13 @@ func (c *cluster) addReplica() (*replica, error) {
 		if r.proxy, err = newProxy(c.redis.Addr); err != nil {
 			return nil, err
 		}
+	}
+	if c.plan.away > 0 {
+		if r.proxy, err = newProxy(c.redis.Addr); err != nil {
+			return nil, err
+		}
+		r.proxy.late = c.plan.away
+		r.proxy.set(lag)
 	}
 	c.replicasMu.Lock()
 	c.serial++

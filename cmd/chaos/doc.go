@@ -25,6 +25,17 @@
 // type only, and one asks for 50 channels. The parser of event streams is written for this command: a mistake in the
 // gateway's own code must not hide itself.
 //
+// # Floods and strangers
+//
+// In flood-sets every second client reads a shared channel and one of its own, and 20 more users for each client do the
+// same and throw away what they get. Up to three floods of 10,000 raw messages reach the shared channel, each as fast as
+// Redis takes them. Replicas may drop raw messages, but must count them (sluice_raw_lost_total): no more may be missing in
+// Redis than all replicas together have counted.
+//
+// In many-readers strangers ask for streams and histories of channels that nobody publishes to, and of real ones after ids
+// that they change at random, some hundred times a second, with Redis 10 ms away. Redis must have no key of a made-up name
+// at the end, no publisher may be told to try again later, and no client may get a status that ends it, or a gap.
+//
 // # What is judged
 //
 // A run is written down as a record of what was seen from the outside. Package judge (cmd/internal/judge) compares it with

@@ -10,13 +10,13 @@ import (
 )
 
 // makePublishers makes a POST and a raw publisher for each general channel; together they publish at the rate of the
-// options. It also makes a slow pair for notifications: the gateway stores only 50 of these, and none may be trimmed
-// here.
+// options. It also makes a slow pair for each client's own channel, and for notifications: the gateway stores only 50 of
+// these, and none may be trimmed here.
 func (r *run) makePublishers() []*publisher {
 	padding := strings.Repeat("x", r.scenario.padding)
 	every := time.Duration(float64(time.Second) * float64(2*len(r.channels)) / r.options.rate)
 	var out []*publisher
-	for i, channel := range append([]string{notifications}, r.channels...) {
+	for i, channel := range r.checked() {
 		for _, raw := range []bool{false, true} {
 			name := fmt.Sprintf("post-%d", i)
 			if raw {
@@ -25,7 +25,7 @@ func (r *run) makePublishers() []*publisher {
 			p := &publisher{
 				name: name, channel: channel, raw: raw, every: every, padding: padding, ledger: &r.ledger, now: r.now,
 			}
-			if channel == notifications {
+			if channel == notifications || i > len(r.channels) { // the channels after those of the scenario are of one client each
 				p.limit = 20
 				p.every = r.loadTime() / time.Duration(p.limit)
 			}
@@ -64,7 +64,7 @@ func (r *run) makeClients(worker *taskWorker) (late int) {
 				query.Set("types", noteType)
 			}
 		} else {
-			c.path, c.channels, c.several = "/api/sse", r.someChannels(2+i/2%(len(r.channels)-1)), true
+			c.path, c.channels, c.several = "/api/sse", r.severalChannels(i), true
 			for q := len(c.channels); i == 1 && q < mostChannels; q++ {
 				c.channels = append(c.channels, fmt.Sprintf("chaos.quiet.%d", q))
 			}
@@ -115,6 +115,16 @@ func (r *run) goOnFrom(c *client) {
 			return
 		}
 	}
+}
+
+// severalChannels returns the channels of the i-th client, which reads several.
+func (r *run) severalChannels(i int) []string {
+	if !r.scenario.sets {
+		return r.someChannels(2 + i/2%(len(r.channels)-1))
+	}
+	own := fmt.Sprintf("chaos.user.%d", i)
+	r.own = append(r.own, own)
+	return []string{r.channels[0], own}
 }
 
 // someChannels draws n of the channels, in random order.

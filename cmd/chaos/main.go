@@ -38,6 +38,7 @@ const (
 // options are the command's flags.
 type options struct {
 	scenario string
+	except   string
 	seconds  float64
 	settle   time.Duration
 	seed     uint64
@@ -57,6 +58,7 @@ func parse(args []string, errOut io.Writer) (options, error) {
 	flags := flag.NewFlagSet("chaos", flag.ContinueOnError)
 	flags.SetOutput(errOut)
 	flags.StringVar(&o.scenario, "scenario", "all", "comma list of scenario `names`, or all")
+	flags.StringVar(&o.except, "except", "", "comma list of scenario `names` to leave out")
 	flags.Float64Var(&o.seconds, "seconds", 20, "how long events are published in each scenario")
 	flags.DurationVar(&o.settle, "settle", 30*time.Second,
 		"how long after the last publish an event may arrive before it counts as missing")
@@ -116,7 +118,7 @@ func command(ctx context.Context, args []string, out, errOut io.Writer) int {
 	if errors.Is(err, flag.ErrHelp) {
 		return exitPassed
 	}
-	chosen, err2 := choose(o.scenario)
+	chosen, err2 := choose(o.scenario, o.except)
 	if err := errors.Join(err, err2); err != nil {
 		fmt.Fprintln(errOut, "chaos:", err)
 		return exitSetUp

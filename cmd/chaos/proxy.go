@@ -18,13 +18,14 @@ const (
 
 type condition int
 
-// lagTime is how late bytes come. Each chunk waits for so long, and the next one waits behind it.
+// lagTime is how late bytes come on a slow network. Each chunk waits for so long, and the next one waits behind it.
 const lagTime = 150 * time.Millisecond
 
 // proxy is a TCP proxy between one replica and Redis. It plays a broken network. It is safe for concurrent use.
 type proxy struct {
 	listener net.Listener
 	target   string
+	late     time.Duration // how late bytes come with the condition lag
 
 	mu        sync.Mutex
 	changed   *sync.Cond         // on mu; the condition or closed changed
@@ -50,7 +51,7 @@ func newProxy(target string) (*proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &proxy{listener: listener, target: target, links: map[*link]struct{}{}}
+	p := &proxy{listener: listener, target: target, late: lagTime, links: map[*link]struct{}{}}
 	p.changed = sync.NewCond(&p.mu)
 	p.wg.Go(p.accept)
 	return p, nil
@@ -126,7 +127,7 @@ func (p *proxy) admit(l *link) bool {
 	defer p.mu.Unlock()
 	if p.condition == lag {
 		p.mu.Unlock()
-		time.Sleep(lagTime)
+		time.Sleep(p.late)
 		p.mu.Lock()
 	}
 	for p.condition == freeze && !p.closed {

@@ -121,6 +121,7 @@ type poster struct {
 	http       *http.Client
 	now        func() time.Duration
 	unexpected func(what string) // is called with an answer that a publisher must never get
+	refused    func(why string)  // is called with an answer that says to try again later
 }
 
 const (
@@ -165,6 +166,8 @@ func (s *poster) repeat(ctx context.Context, method, path, key string, body any,
 		case status >= 400 && status < 500 && status != http.StatusConflict && status != http.StatusTooManyRequests:
 			s.unexpected(fmt.Sprintf("%s %s: %d %.200s", method, path, status, answer))
 			return
+		case status == http.StatusServiceUnavailable:
+			s.refused(fmt.Sprintf("%s %s: %d %.200s", method, path, status, answer))
 		}
 		select {
 		case <-ctx.Done():
@@ -210,16 +213,21 @@ func (s *rawSender) send(ctx context.Context, p *judge.Publish) {
 	}
 	p.Last = p.First
 	receivers, err := s.redis.Publish(ctx, p.Channel, message).Result()
+	answerRaw(p, receivers, err, s.now())
+}
+
+// answerRaw fills in the outcome of a PUBLISH whose answer came at a moment.
+func answerRaw(p *judge.Publish, receivers int64, err error, at time.Duration) {
 	var dial *net.OpError
 	var said redis.Error
 	switch {
 	case errors.As(err, &dial) && dial.Op == "dial", errors.As(err, &said): // it was not sent, or Redis refused it
-		p.Outcome, p.Answered = judge.Refused, s.now()
+		p.Outcome, p.Answered = judge.Refused, at
 	case err != nil: // nobody knows whether Redis got it: unanswered
 	case receivers == 0:
-		p.Outcome, p.Answered = judge.Refused, s.now()
+		p.Outcome, p.Answered = judge.Refused, at
 	default:
-		p.Outcome, p.Answered, p.Receivers = judge.Acknowledged, s.now(), receivers
+		p.Outcome, p.Answered, p.Receivers = judge.Acknowledged, at, receivers
 	}
 }
 

@@ -24,6 +24,8 @@ type run struct {
 	began    time.Time
 	deadline time.Time // when the load ends
 	channels []string
+	own      []string // channels of one client each, beside those that it shares
+	madeUp   string   // begins the names of channels that only readers name; empty: there are none
 
 	perReplica int64 // how many receivers of a PUBLISH one replica counts for
 
@@ -36,6 +38,17 @@ type run struct {
 	losses  []judge.Span      // guarded by mu
 	faults  []judge.Fault     // guarded by mu
 	wrong   []judge.Violation // guarded by mu
+	refused []judge.Refusal   // guarded by mu
+}
+
+// checked returns the channels whose events are judged.
+func (r *run) checked() []string { return slices.Concat([]string{notifications}, r.channels, r.own) }
+
+// refuse records an answer to a publisher that said to try again later.
+func (r *run) refuse(who, why string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.refused = append(r.refused, judge.Refusal{At: r.now(), Who: who, Why: why})
 }
 
 // now returns the time since the scenario began.
@@ -216,7 +229,7 @@ func (r *run) watch(ctx context.Context, wg *sync.WaitGroup) *witness {
 // clients that asked for one type.
 func (r *run) publishLast(ctx context.Context) map[string]string {
 	ids := map[string]string{}
-	for _, channel := range append([]string{notifications}, r.channels...) {
+	for _, channel := range r.checked() {
 		p := &publisher{name: "last", channel: channel, ledger: &r.ledger, now: r.now}
 		p.sender = r.newPoster("last-" + channel)
 		ids[channel] = p.one(ctx, noteEvery).ID
@@ -234,7 +247,7 @@ func (r *run) settle(ctx context.Context, notes map[string]string) error {
 	last, since := map[string]string{}, time.Now()
 	err := rig.Until(ctx, r.options.settle, func(ctx context.Context) error {
 		newest := map[string]string{}
-		for _, channel := range append([]string{notifications}, r.channels...) {
+		for _, channel := range r.checked() {
 			list, err := readList(ctx, r.admin, channel, 1)
 			if err != nil {
 				return err
@@ -282,7 +295,7 @@ func (r *run) collect(ctx context.Context, seen *witness) (judge.Record, error) 
 		}
 		out.Kept = map[string][]judge.Event{}
 	}
-	for _, channel := range append([]string{notifications}, r.channels...) {
+	for _, channel := range r.checked() {
 		list, err := readList(ctx, r.admin, channel, 0)
 		if err != nil {
 			return judge.Record{}, err
@@ -306,8 +319,19 @@ func (r *run) collect(ctx context.Context, seen *witness) (judge.Record, error) 
 	for _, c := range r.tasks {
 		out.Tasks = append(out.Tasks, judge.Task{Name: c.name, States: c.states, Stopped: c.stopped, Died: c.record.Died})
 	}
-	out.Wrong = r.wrong
-	return out, nil
+	out.Wrong, out.Refusals = r.wrong, r.refused
+	if r.scenario.floods {
+		for _, rep := range r.members() {
+			n, err := rig.MetricSum(ctx, rep.url(), "sluice_raw_lost_total")
+			if err != nil {
+				return judge.Record{}, err
+			}
+			out.CountedLost += int64(n)
+		}
+	}
+	var err error
+	out.Written, err = r.keysOfReaders(ctx)
+	return out, err
 }
 
 // newPoster returns a publisher by POST whose keys no other publisher and no other run has.
@@ -315,6 +339,7 @@ func (r *run) newPoster(name string) *poster {
 	return &poster{
 		targets: r.targets, run: fmt.Sprintf("%s-%d-%d", r.scenario.name, r.options.seed, r.began.UnixNano()), name: name,
 		turn: int(hash(name) % 100), now: r.now, unexpected: func(what string) { r.blame("%s", what) },
-		http: &http.Client{Timeout: postTimeout, Transport: &http.Transport{IdleConnTimeout: 5 * time.Second}},
+		refused: func(why string) { r.refuse(name, why) },
+		http:    &http.Client{Timeout: postTimeout, Transport: &http.Transport{IdleConnTimeout: 5 * time.Second}},
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"sluice/cmd/internal/judge"
 )
@@ -21,11 +22,17 @@ type scenario struct {
 	loses    bool // Redis loses acknowledged writes
 	trims    bool // histories are short
 	slow     bool // some clients stop reading now and then
+	sets     bool // clients of several channels have one of their own and the shared one
+	floods   bool // raw messages may be dropped, if the replicas count them
 	padding  int  // bytes added to each payload
 	schedule func(ctx context.Context, r *run) error
 }
 
-func scenarios() []scenario {
+// scenarios returns all scenarios in the order in which they are run.
+func scenarios() []scenario { return slices.Concat(faulty(), crowded()) }
+
+// faulty returns the scenarios in which something breaks.
+func faulty() []scenario {
 	return []scenario{
 		{
 			name: "baseline", about: "no faults, except that clients lose their own connections",
@@ -106,9 +113,35 @@ func scenarios() []scenario {
 	}
 }
 
-// choose returns the scenarios named in a comma list, or all.
-func choose(names string) ([]scenario, error) {
+// crowded returns the scenarios in which nothing breaks, but somebody asks for much.
+func crowded() []scenario {
+	return []scenario{
+		{
+			name:  "flood-sets",
+			about: "raw messages flood a channel that users read together with a channel of their own",
+			rules: judge.Rules{MinFaults: 1, MinReconnects: 1}, sets: true, floods: true, schedule: floodSets,
+		},
+		{
+			name:  "many-readers",
+			about: "readers make up names of channels and ids while others read and publish; Redis is 10 ms away",
+			plan:  plan{away: 5 * time.Millisecond},
+			rules: judge.Rules{RawOrder: true, Steady: true, Calm: true, MinFaults: 1, MinReconnects: 1}, schedule: manyReaders,
+		},
+	}
+}
+
+// choose returns the scenarios named in a comma list, or all, without those named in another comma list.
+func choose(names, except string) ([]scenario, error) {
 	all := scenarios()
+	if except != "" {
+		without, err := choose(except, "")
+		if err != nil {
+			return nil, err
+		}
+		all = slices.DeleteFunc(all, func(s scenario) bool {
+			return slices.ContainsFunc(without, func(other scenario) bool { return other.name == s.name })
+		})
+	}
 	if names == "all" {
 		return all, nil
 	}
