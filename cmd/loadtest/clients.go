@@ -54,6 +54,8 @@ type clientLoop struct {
 	current *client // whose bytes are being read
 	at      int64   // when they were read
 
+	loose looseClients
+
 	faults  faults
 	why     string
 	latency *hdrhistogram.Histogram // from publish to read
@@ -127,6 +129,9 @@ func (l *clientLoop) sleepLimit() int {
 	if l.next < len(l.clients) && l.pending < l.opening.AtOnce {
 		return 2 // the rate does not allow the next connection yet
 	}
+	if len(l.loose.back) > 0 {
+		return int(comeBackEvery / time.Millisecond)
+	}
 	if l.unsaid {
 		return int(noteEvery / time.Millisecond)
 	}
@@ -167,6 +172,9 @@ func (l *clientLoop) do(o order) error {
 		}
 		l.opened, l.pending, l.next = 0, 0, len(l.clients)
 		return l.say(note{Say: "cut"})
+	case "goal":
+		l.setGoal(o.Events)
+		return l.say(note{Say: "goal"})
 	case "mark":
 		l.latency.Reset()
 		l.openIn.Reset()
@@ -228,7 +236,7 @@ func channelOf(o openOrder, i int) int {
 // audit counts what is missing after so many events per channel, and returns it with everything that was measured since
 // the mark.
 func (l *clientLoop) audit(events int) (*audit, error) {
-	a := &audit{Faults: l.faults, Events: l.events, Bytes: l.bytes, Reads: l.reads}
+	a := &audit{Faults: l.faults, Loose: l.loose.looseCounts, Events: l.events, Bytes: l.bytes, Reads: l.reads}
 	cursors := make(map[*ledger][]int)
 	for i := range l.clients {
 		c := &l.clients[i]
@@ -236,6 +244,9 @@ func (l *clientLoop) audit(events int) (*audit, error) {
 	}
 	a.Order = make(map[int]uint64, len(l.ledgers))
 	for channel, ledger := range l.ledgers {
+		if l.opening.Loose > 0 || l.opening.Each > 0 {
+			break // what these clients must receive is not known here
+		}
 		ledger.audit(events, cursors[ledger], &a.Faults)
 		a.Order[channel] = ledger.sum()
 	}
@@ -265,7 +276,7 @@ const noteEvery = 100 * time.Millisecond
 // progress tells the load command how far the clients are. It does so at once if the publisher or the load command may
 // be waiting for this, otherwise once per noteEvery.
 func (l *clientLoop) progress() error {
-	n := note{Say: "progress", Opened: l.opened, Total: l.total}
+	n := note{Say: "progress", Opened: l.opened, Total: l.total, Ended: l.loose.ended}
 	if l.shared != nil {
 		n.All = l.shared.all
 	}
@@ -273,7 +284,7 @@ func (l *clientLoop) progress() error {
 		n.Why, n.Faults = l.why, &faults{Dropped: l.faults.Dropped, Refused: l.faults.Refused}
 	}
 	done := !l.told && l.next == len(l.clients) && l.pending == 0
-	urgent := done || n.All != l.said.All || l.shared == nil && n.Total != l.said.Total ||
+	urgent := done || n.All != l.said.All || n.Ended != l.said.Ended || l.shared == nil && n.Total != l.said.Total ||
 		n.Faults != nil && l.said.Faults == nil
 	l.unsaid = n.Opened != l.said.Opened || n.Total != l.said.Total
 	if urgent || l.unsaid && time.Since(l.saidAt) > noteEvery {
@@ -300,6 +311,10 @@ func (l *clientLoop) event(n int, at int64) {
 		return
 	}
 	c := l.current
+	if l.opening.Loose > 0 {
+		l.looseEvent(c, n)
+		return
+	}
 	c.cursor = c.ledger.receive(c.cursor, n, &l.faults)
 	record(l.latency, l.at-at)
 	l.events++
@@ -308,4 +323,10 @@ func (l *clientLoop) event(n int, at int64) {
 
 func (l *clientLoop) unreadable() { l.faults.Unreadable++ }
 
-func (l *clientLoop) gap() { l.faults.Gaps++ }
+func (l *clientLoop) gap() {
+	if l.opening.Loose > 0 {
+		l.loose.Gaps++
+		return
+	}
+	l.faults.Gaps++
+}

@@ -28,7 +28,7 @@ func (l *clientLoop) openMore() error {
 		}
 		l.next++
 	}
-	return nil
+	return l.comeBack()
 }
 
 // connect begins one connection. An error means that this process could not do it; a refusal of the server is counted
@@ -142,17 +142,13 @@ func (l *clientLoop) request(c *client) error {
 	text := l.buffer[:0]
 	text = append(text, "GET "...)
 	text = append(text, l.opening.Path...)
-	if l.opening.Own {
-		text = strconv.AppendInt(text, int64(l.opening.First+c.number), 10)
-	} else if channel := channelOf(l.opening, c.number); channel != sharedChannel {
-		text = strconv.AppendInt(text, int64(channel), 10)
-	}
+	text = appendTarget(text, l.opening, c.number)
 	// These are the header fields that a browser sends: reading them must not be cheaper here than in real use.
 	text = append(text, " HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\nCache-Control: no-cache\r\n"+
 		"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/150.0.0.0 "+
 		"Safari/537.36\r\n"+
 		"Accept-Encoding: gzip, deflate, br\r\nAccept-Language: en-GB,en;q=0.9\r\n"...)
-	if l.opening.Resume {
+	if l.opening.Resume && len(c.response.id.bytes()) > 0 {
 		text = append(append(append(text, "Last-Event-ID: "...), c.response.id.bytes()...), "\r\n"...)
 	}
 	text = append(text, "\r\n"...)
@@ -168,8 +164,33 @@ func (l *clientLoop) request(c *client) error {
 	return unix.EpollCtl(l.epoll, unix.EPOLL_CTL_MOD, int(c.fd), &event)
 }
 
+// appendTarget appends the end of the path of a process's i-th client: what tells its stream from those of others.
+func appendTarget(text []byte, o openOrder, i int) []byte {
+	n := o.First + i
+	switch {
+	case o.Each > 0:
+		for k := range o.Each {
+			if k > 0 {
+				text = append(text, ',')
+			}
+			text = append(text, channelName(n*o.Each+k)...)
+		}
+	case o.Own && o.Modulo > 0:
+		text = strconv.AppendInt(text, int64(n%o.Modulo), 10)
+	case o.Own:
+		text = strconv.AppendInt(text, int64(n), 10)
+	case channelOf(o, i) != sharedChannel:
+		text = strconv.AppendInt(text, int64(channelOf(o, i)), 10)
+	}
+	return text
+}
+
 // lost counts a stream that the server has ended or refused, and closes its connection.
 func (l *clientLoop) lost(c *client, err error) {
+	if l.opening.Loose > 0 {
+		l.looseLost(c)
+		return
+	}
 	if c.connecting || !c.response.opened() {
 		l.pending--
 		l.faults.Refused++

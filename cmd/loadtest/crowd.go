@@ -55,6 +55,7 @@ type seen struct {
 	opened int
 	all    int   // events of the shared channel that every client has received
 	total  int64 // deliveries, all clients together
+	ended  int   // loose clients that have reached the goal
 }
 
 // newCrowd starts the processes of so many clients. The crowd must be closed after an error, too.
@@ -176,10 +177,13 @@ func (c *crowd) ask(ctx context.Context, o order, answer string) ([]note, error)
 
 // opening says how the clients are to connect.
 type opening struct {
-	channels int     // how many channels the clients are spread over; 0: all read the shared one
-	own      string  // path of the streams if each client reads a channel of its own too: its number is appended; else empty
-	resume   bool    // send the Last-Event-ID
-	rate     float64 // connections per second at most; 0: no limit except openAtOnce
+	channels int           // how many channels the clients are spread over; 0: all read the shared one
+	own      string        // path of the streams if each client reads a channel of its own too: its number is appended; else empty
+	modulo   int           // with own: the number's remainder is appended; 0: the number itself
+	each     int           // how many channels of its own each client reads, whose names are appended to own; 0: none
+	loose    time.Duration // after which clients come back whose streams have ended: see loose.go; 0: they do not
+	resume   bool          // send the Last-Event-ID
+	rate     float64       // connections per second at most; 0: no limit except openAtOnce
 }
 
 // begin tells all clients to connect to a server. opened waits until they have.
@@ -194,7 +198,8 @@ func (c *crowd) begin(s *server, how opening) error {
 			path += "-"
 		}
 		return order{Do: "open", Open: &openOrder{
-			Addrs: s.addrs, Path: path, Own: how.own != "", Channels: how.channels, First: m.first, Clients: m.clients, Source: i,
+			Addrs: s.addrs, Path: path, Own: how.own != "", Modulo: how.modulo, Each: how.each, Loose: int(how.loose.Milliseconds()),
+			Channels: how.channels, First: m.first, Clients: m.clients, Source: i,
 			Rate: how.rate / n, AtOnce: int(math.Ceil(openAtOnce / n)), Resume: how.resume,
 		}}
 	})
@@ -258,6 +263,7 @@ func (c *crowd) seen() (seen, error) {
 		s.opened += latest.Opened
 		s.all = min(s.all, latest.All)
 		s.total += latest.Total
+		s.ended += latest.Ended
 	}
 	return s, nil
 }
@@ -291,9 +297,18 @@ func (c *crowd) mark(ctx context.Context) error {
 	return err
 }
 
+// finish tells loose clients which event is the last one, goal-1, and waits until all of them have it or a later one.
+func (c *crowd) finish(ctx context.Context, goal int) error {
+	if _, err := c.ask(ctx, order{Do: "goal", Events: goal}, "goal"); err != nil {
+		return err
+	}
+	return c.await(ctx, func(s seen) bool { return s.ended == c.clients })
+}
+
 // verdict is what all clients have measured since the mark, and all their faults.
 type verdict struct {
 	faults  faults
+	loose   looseCounts
 	why     string
 	events  int64
 	bytes   int64
@@ -313,6 +328,7 @@ func (c *crowd) audit(ctx context.Context, events int) (verdict, error) {
 	for _, n := range notes {
 		a := n.Audit
 		v.faults.add(a.Faults)
+		v.loose.add(a.Loose)
 		v.events += a.Events
 		v.bytes += a.Bytes
 		v.reads += a.Reads

@@ -2,11 +2,16 @@
 //
 //	go run ./cmd/loadtest -mode all
 //
-// It prints ratios first, then a table for each mode, then the project's targets with what was measured. It needs Linux
-// and redis-server. The exit code is one of these:
+// It prints ratios first, then a table for each mode, then the project's targets with what was measured. With another build
+// of the gateway, which takes part wherever this one does, it also measures the targets that compare the two:
+//
+//	go run ./cmd/loadtest -against /path/of/another/gateway
+//
+// It needs Linux and redis-server, and 20,000 file descriptors per process for the largest trials; with fewer it uses fewer
+// clients, and says which targets it cannot judge. The exit code is one of these:
 //
 //	0  all trials went well; a target that was missed is printed, but is no failure
-//	1  in a trial an event was lost, repeated or out of order, or a server gave up
+//	1  in a trial an event was lost, repeated or out of order, or a server gave up; trials of another build do not count
 //	2  nothing could be measured
 //
 // # What is compared
@@ -17,6 +22,10 @@
 //   - naive: net/http, with a goroutine and a Go channel for each client, and a Flush for each event. It has no Redis
 //     and no history either.
 //   - gateway: ./cmd/gateway with its default settings, on a real redis-server.
+//   - against: the program of -against, a build of the gateway from another commit, with the same settings. A gateway does
+//     not start with a setting that it does not know. So trials need only settings that all builds have had from the
+//     beginning (GATEWAY_ADDR, GATEWAY_REDIS_URL, GATEWAY_REPLICA, GATEWAY_LOG_FORMAT, GATEWAY_WRITER with -writer,
+//     GATEWAY_INGEST, GATEWAY_HISTORY_SIZE). Where builds have different names in Redis, the command looks for both.
 //
 // Floor and naive get each event ready made, through a pipe from the load command. The gateway gets it by POST, or with
 // -publish raw by PUBLISH to Redis. It numbers the event, stores it, announces it through Redis, encodes it and sends
@@ -57,15 +66,31 @@
 //     several; per channel the number of commands is the same.
 //   - publishes/s: by POST each connection waits for its answer. By raw PUBLISH the events are pipelined, with a bound on
 //     those that Redis has got and the one client that reads them has not. The work is done when the client has the last
-//     event.
+//     event. "publisher µs" is the processor time of the load command, which writes the requests and reads the answers.
+//   - script calls per message: the growth of evalsha, eval and fcall in INFO commandstats. The mode raw sends messages one by
+//     one, so that no call has two of them, and waits until /metrics of the replicas says that all are stored.
+//   - flood: "received" are the messages for which Redis answered its PUBLISH with a receiver. "stored" is the offset of the
+//     channel's newest event in Redis. "rejected" and "counted lost" are sluice_raw_rejected_total and sluice_raw_lost_total
+//     of /metrics, all causes together. "not counted" is what is left: more than 0 if messages have vanished, less if some
+//     are stored twice. The trial ends when nothing is left, or when nothing has changed for 15 seconds. Its clients are
+//     loose (loose.go): a stream that the gateway ends because it is too slow comes back with its Last-Event-ID, and all of
+//     them must get to the last event.
+//   - deep: one replica stores the events, and is ended. Other replicas, which know nothing of the channels, serve one client
+//     after the other, one for each channel and replica. What the servers do while nothing happens, measured just before, is
+//     taken off. The time is from connect(2) to the last event.
+//   - watch: bytes of Redis are the growth of used_memory (INFO memory), those of the replica the growth of its PSS, both from
+//     before the first client until the end of -hold, divided by channels. Commands and idle CPU are those of -hold.
 //
 // # Figures
 //
 //	connections that open streams at the same time             128
-//	connections that publish by POST                           64
+//	connections that publish by POST                           64; in publish 1, 32 and 256; in deep 256
 //	raw PUBLISH: events under way                              at most 512
 //	resume: channels                                           1, or 100
 //	resume: Redis commands of one append                       about 10
+//	flood: PUBLISHes in one round trip                         at most 64, one connection
+//	raw: time between two messages                             20 ms
+//	a loose client comes back                                  after 3 seconds
 //	warm-up, not measured                                      the first tenth of the events, at least 5
 //	an HTTP chunk of naive is longer than a frame by           about 8 bytes
 //	softirq threads, part of the senders' time, when checked   less than 1 %
@@ -81,9 +106,14 @@
 // published when every client has received event i-64. Both wait for the clients, so no server gets more than it can
 // send: a slow one takes longer. The latencies are those of such a server.
 //
-// In every mode each client compares what it receives with what the other clients of its channel receive: the same
-// events in the same order, none twice, and none missing when everything is published. That includes the warm-up. A
-// trial in which this does not hold has no figures.
+// Sets is paced and burst with streams of two channels: the shared one, and one of each client's own. Filters is paced with
+// a filter of types on each stream, 1,000 different ones or one. In flood the raw messages come as fast as Redis takes them,
+// or at the rate that the documents say loses nothing (-rate).
+//
+// In every mode but deep, raw, flood and watch each client compares what it receives with what the other clients of its
+// channel receive: the same events in the same order, none twice, and none missing when everything is published. That
+// includes the warm-up. A trial in which this does not hold has no figures. A trial of flood in which messages are missing
+// that nobody has counted fails as well, but shows its figures.
 //
 // # What could make the gateway look better than it is
 //

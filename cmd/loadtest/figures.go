@@ -39,6 +39,26 @@ const (
 	figRedisPublish    = "redis_us_per_publish"
 	figAnswerP50       = "answer_p50_ms"
 	figAnswerP99       = "answer_p99_ms"
+	figSelfPublish     = "publisher_us_per_publish"
+	figScripts         = "script_calls_per_message"
+	figUnheard         = "messages_without_receiver"
+	figReceived        = "messages_received"
+	figStored          = "messages_stored"
+	figRejected        = "messages_rejected"
+	figLost            = "messages_counted_lost"
+	figUncounted       = "messages_not_counted"
+	figMessages        = "messages_per_s"
+	figLeft            = "streams_ended"
+	figRefused         = "streams_refused"
+	figReadCPU         = "cpu_us_per_reader"
+	figReadRedis       = "redis_us_per_reader"
+	figReadP50         = "read_p50_ms"
+	figReadMax         = "read_max_ms"
+	figKeys            = "redis_keys_added"
+	figRedisBytes      = "redis_bytes_per_channel"
+	figReplicaBytes    = "replica_bytes_per_channel"
+	figRedisRate       = "redis_commands_per_s"
+	figRedisIdle       = "redis_cpu_percent"
 	figElsewhere       = "elsewhere_percent"
 	figStolen          = "stolen_percent"
 )
@@ -70,8 +90,42 @@ var titles = map[string]string{
 	figPublishes:       "publishes/s",
 	figCPUPublish:      "CPU µs/publish",
 	figRedisPublish:    "Redis µs/publish",
+	figSelfPublish:     "publisher µs/publish",
+	figScripts:         "script calls/message",
+	figUnheard:         "no receiver",
+	figReceived:        "received",
+	figStored:          "stored",
+	figRejected:        "rejected",
+	figLost:            "counted lost",
+	figUncounted:       "not counted",
+	figMessages:        "messages/s",
+	figLeft:            "streams ended",
+	figRefused:         "refused",
+	figReadCPU:         "CPU µs/client",
+	figReadRedis:       "Redis µs/client",
+	figReadP50:         "p50 ms",
+	figReadMax:         "longest ms",
+	figKeys:            "keys added",
+	figRedisBytes:      "Redis bytes/channel",
+	figReplicaBytes:    "replica bytes/channel",
+	figRedisRate:       "Redis commands/s",
+	figRedisIdle:       "Redis CPU %",
 	figAnswerP50:       "answer p50 ms",
 	figAnswerP99:       "answer p99 ms",
+}
+
+// counts are the figures that are whole numbers.
+var counts = map[string]bool{
+	figUnheard: true, figReceived: true, figStored: true, figRejected: true, figLost: true, figUncounted: true,
+	figLeft: true, figRefused: true, figKeys: true, figSubscribes: true, figRedisCommands: true,
+}
+
+// format writes a figure of a name.
+func format(figure string, v float64) string {
+	if counts[figure] {
+		return whole(v)
+	}
+	return number(v)
 }
 
 // number writes a figure with three significant digits, or a dash if there is none (NaN).
@@ -88,6 +142,14 @@ func number(v float64) string {
 	default:
 		return strconv.FormatFloat(v, 'f', 2, 64)
 	}
+}
+
+// whole writes a count, or a dash if there is none (NaN).
+func whole(v float64) string {
+	if math.IsNaN(v) {
+		return "–"
+	}
+	return thousands(int(math.Round(v)))
 }
 
 // thousands writes a whole number with commas.

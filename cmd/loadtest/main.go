@@ -20,7 +20,7 @@ import (
 // Exit codes.
 const (
 	exitGood   = 0
-	exitFailed = 1 // a trial failed: an event was lost, repeated or out of order, or a server gave up
+	exitFailed = 1 // a trial failed, but not of the other build: an event was lost, repeated or out of order, or a server gave up
 	exitSetUp  = 2 // nothing could be measured
 )
 
@@ -81,7 +81,7 @@ func measure(ctx context.Context, args []string, o options, out, errOut io.Write
 	if o.json != "" {
 		err = errors.Join(err, report.WriteJSON(o.json, r))
 	}
-	if len(r.Trials.failed()) > 0 {
+	if len(r.Trials.broken()) > 0 {
 		return exitFailed, err
 	}
 	return exitGood, err

@@ -66,7 +66,7 @@ func TestEveryModeWorksWithEveryServerAndNoClientMissesAnything(t *testing.T) {
 			t.Errorf("no table of %s", m.name)
 		}
 	}
-	if len(r.Targets) != 12 {
+	if len(r.Targets) != 31 {
 		t.Errorf("%d targets in the report", len(r.Targets))
 	}
 }
@@ -75,13 +75,18 @@ func TestEveryModeWorksWithEveryServerAndNoClientMissesAnything(t *testing.T) {
 func checkTrial(t *testing.T, rs results, m mode, w work, server string) {
 	t.Helper()
 	gatewayOnly := []string{figGoroutines, figSubscribes, figRedisEvent}
+	clientsOnly := []string{figLeft, figRefused}
 	postOnly := []string{figAnswerP50, figAnswerP99}
-	signed := []string{figMemory, figMemoryPeak, figResident, figGoroutines, figIdleCPU, figKernelShare}
+	signed := []string{
+		figMemory, figMemoryPeak, figResident, figGoroutines, figIdleCPU, figKernelShare, figUnheard, figRejected, figLost, figUncounted,
+		figLeft, figRefused, figKeys, figRedisRate, figRedisIdle, figReplicaBytes, figReadCPU, figReadRedis,
+	}
 	for _, figure := range m.columns {
 		values := rs.values(m.name, w.label, server, figure)
 		switch {
 		case server != gatewayServer && slices.Contains(gatewayOnly, figure):
-		case w.label == byRaw && slices.Contains(postOnly, figure):
+		case w.callers == 0 && slices.Contains(postOnly, figure):
+		case w.clients == 0 && slices.Contains(clientsOnly, figure):
 		case len(values) != 1:
 			t.Errorf("%s %s, %s: %d values of %s", m.name, w.label, server, len(values), figure)
 		case values[1] <= 0 && !slices.Contains(signed, figure):
@@ -160,6 +165,7 @@ func TestFlagsOutOfBoundsAreRefused(t *testing.T) {
 		{"-clients", "0"}, {"-clients", "1000000"}, {"-events", "-1"}, {"-repeat", "0"}, {"-bytes", "10"}, {"-hold", "-1s"},
 		{"-mode", "idle,none"}, {"-mode", ""}, {"-writer", "fast"}, {"-publish", "mail"},
 		{"-servers", "floor,apache"}, {"-limit", "0s"},
+		{"-servers", "floor,against"}, {"-rate", "0"},
 		{"-role", "king"}, {"extra"}, {"-nothing"},
 	} {
 		var out, errOut bytes.Buffer

@@ -48,15 +48,7 @@ func (r *run) openAndWeigh(ctx context.Context, how opening) error {
 	if err != nil {
 		return err
 	}
-	from, err := r.read()
-	if err != nil {
-		return err
-	}
-	r.say("holding")
-	if err := pause(ctx, r.o.hold); err != nil {
-		return err
-	}
-	to, err := r.read()
+	span, err := r.holdStill(ctx)
 	if err != nil {
 		return err
 	}
@@ -68,11 +60,39 @@ func (r *run) openAndWeigh(ctx context.Context, how opening) error {
 	r.figures[figMemory] = perStream(after.pss - before.pss)
 	r.figures[figMemoryPeak] = perStream(peak.pss - before.pss)
 	r.figures[figResident] = perStream(after.rss - before.rss)
-	if r.server.name == gatewayServer {
-		r.figures[figGoroutines] = float64(after.goroutines-before.goroutines) / float64(r.w.clients)
+	if isGateway(r.server.name) {
+		r.figures[figGoroutines] = (after.goroutines - before.goroutines) / float64(r.w.clients)
 	}
-	span := to.minus(from)
-	r.figures[figIdleCPU] = 100 * float64(span.server.total) / float64(max(span.wall, time.Millisecond))
+	wall := max(span.wall, time.Millisecond)
+	r.figures[figIdleCPU] = 100 * float64(span.server.total) / float64(wall)
+	if isGateway(r.server.name) {
+		r.figures[figRedisIdle] = 100 * float64(span.redis.total) / float64(wall)
+		r.figures[figRedisRate] = float64(sum(r.redis)) / wall.Seconds()
+	}
 	r.noteDisturbance(span)
 	return nil
+}
+
+// holdStill leaves the clients alone for as long as the options say, and returns what the servers did meanwhile. It also
+// notes the commands that Redis ran.
+func (r *run) holdStill(ctx context.Context) (measured, error) {
+	before, err := r.commands(ctx)
+	if err != nil {
+		return measured{}, err
+	}
+	from, err := r.read()
+	if err != nil {
+		return measured{}, err
+	}
+	r.say("holding")
+	if err := pause(ctx, r.o.hold); err != nil {
+		return measured{}, err
+	}
+	to, err := r.read()
+	if err != nil {
+		return measured{}, err
+	}
+	after, err := r.commands(ctx)
+	r.redis = since(after, before)
+	return to.minus(from), err
 }

@@ -41,6 +41,7 @@ func resumeMode() mode {
 			return append(all, far)
 		},
 		run: runResume,
+		key: figCPUResume,
 		columns: []string{
 			figCaughtUp, figConnects, figCPUResume, figRedisCommands, figRedisPerChannel, figOpenP50, figOpenP99,
 		},

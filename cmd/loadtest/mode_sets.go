@@ -32,22 +32,33 @@ func setsMode() mode {
 
 // runSets does one trial. The floor knows one channel only: to it, the clients of all trials are the same.
 func runSets(ctx context.Context, r *run) error {
-	if err := r.start(ctx); err != nil {
-		return err
+	window := 1
+	if r.w.label == setsBurst {
+		window = burstWindow
 	}
 	how := opening{rate: openRate}
-	if r.server.name == gatewayServer && r.w.label != setsAlone {
-		how.own = "/api/sse?channels=" + channelName(sharedChannel) + "," + channelName(sharedChannel) + "-"
+	if isGateway(r.server.name) && r.w.label != setsAlone {
+		how.own = setsPath()
+	}
+	return r.weighAndFanOut(ctx, how, window)
+}
+
+// setsPath returns the beginning of the path of a stream of the shared channel and one of the client's own.
+func setsPath() string {
+	return "/api/sse?channels=" + channelName(sharedChannel) + "," + channelName(sharedChannel) + "-"
+}
+
+// weighAndFanOut opens all clients' streams, weighs them, and then does what fanOut does: so many events of the shared
+// channel are under way.
+func (r *run) weighAndFanOut(ctx context.Context, how opening, window int) error {
+	if err := r.start(ctx); err != nil {
+		return err
 	}
 	if err := r.openAndWeigh(ctx, how); err != nil {
 		return err
 	}
 	if err := r.renewPublisher(); err != nil { // the server may have closed its idle connections
 		return err
-	}
-	window := 1
-	if r.w.label == setsBurst {
-		window = burstWindow
 	}
 	r.say("warming up")
 	if err := r.publish(ctx, max(5, r.w.events/10), window); err != nil {

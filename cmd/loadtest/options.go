@@ -26,6 +26,8 @@ type options struct {
 	bytes   int
 	hold    time.Duration
 	gateway string // path; empty: built from ./cmd/gateway
+	against string // path of another build of the gateway; empty: there is none
+	rate    int    // PUBLISHes a second of the paced trial of flood
 	writer  string
 	publish string
 	json    string
@@ -43,20 +45,25 @@ func parse(args []string, errOut io.Writer) (options, error) {
 	flags := flag.NewFlagSet("loadtest", flag.ContinueOnError)
 	flags.SetOutput(errOut)
 	flags.StringVar(&names, "mode", "all", "comma list of `modes`, or all")
-	flags.StringVar(&servers, "servers", "", "comma list of `servers`: floor, naive, gateway; empty: all of them")
+	flags.StringVar(&servers, "servers", "",
+		"comma list of `servers`: floor, naive, gateway, against; empty: all of them")
 	flags.IntVar(&o.clients, "clients", 0,
 		"number of clients, instead of each mode's own; scale also measures a 15th and a third of it")
 	flags.IntVar(&o.events, "events", 0,
-		"number of events per trial of paced, burst, publish and scale, instead of each mode's own")
+		"number of events per trial of paced, burst, sets, filters, publish, raw, flood and scale, instead of each mode's own; "+
+			"in deep, events stored per channel")
 	flags.IntVar(&o.repeat, "repeat", 3, "number of turns; the tables show medians")
 	flags.IntVar(&o.bytes, "bytes", 200, "length of an event's data in bytes")
 	flags.DurationVar(&o.hold, "hold", 30*time.Second, "how long idle streams are held before their memory is measured")
 	flags.StringVar(&o.gateway, "gateway", "",
 		"`path` of the gateway's program to measure; empty: it is built from ./cmd/gateway")
+	flags.StringVar(&o.against, "against", "",
+		"`path` of another build of the gateway, which is measured in turns with this one; empty: there is none")
+	flags.IntVar(&o.rate, "rate", statedRate, "PUBLISHes a second in the trial of flood that must lose nothing")
 	flags.StringVar(&o.writer, "writer", "",
 		"GATEWAY_WRITER of the gateway: `writer` epoll, goroutine or auto; empty: not set")
 	flags.StringVar(&o.publish, "publish", "post",
-		"how events are published to the gateway in paced, burst, channels and scale: by `way` post or raw")
+		"how events are published to the gateway in paced, burst, channels, sets and scale: by `way` post or raw")
 	flags.StringVar(&o.json, "json", "", "`file` to write all figures to")
 	flags.BoolVar(&o.quick, "quick", false, "few clients and events: shows that everything works, not how fast it is")
 	flags.DurationVar(&o.limit, "limit", 2*time.Hour, "give up after this time")
@@ -94,10 +101,13 @@ func parse(args []string, errOut io.Writer) (options, error) {
 	return o, o.validate(flags.Args(), given)
 }
 
-// works returns a mode's works. They have the chosen servers only.
+// works returns a mode's works. They have the chosen servers only; the other build of -against follows the gateway.
 func (o *options) works(m mode) []work {
 	var all []work
 	for _, w := range m.works(*o) {
+		if i := slices.Index(w.servers, gatewayServer); i >= 0 && o.against != "" {
+			w.servers = slices.Insert(w.servers, i+1, againstServer)
+		}
 		w.servers = slices.DeleteFunc(w.servers, func(name string) bool {
 			return len(o.servers) > 0 && !slices.Contains(o.servers, name)
 		})
@@ -124,8 +134,14 @@ func (o *options) validate(rest []string, given map[string]bool) error {
 		return errors.New("-hold must be from 0s to 1h")
 	case o.limit <= 0 || o.limit > 24*time.Hour:
 		return errors.New("-limit must be more than 0s and at most 24h")
-	case slices.ContainsFunc(o.servers, func(name string) bool { return !slices.Contains(everyServer(), name) }):
-		return errors.New("-servers must be a list of floor, naive and gateway")
+	case o.rate < 1 || o.rate > 1_000_000:
+		return errors.New("-rate must be from 1 to 1000000")
+	case slices.ContainsFunc(o.servers, func(name string) bool {
+		return name != againstServer && !slices.Contains(everyServer(), name)
+	}):
+		return errors.New("-servers must be a list of floor, naive, gateway and against")
+	case slices.Contains(o.servers, againstServer) && o.against == "":
+		return errors.New("-servers against needs -against")
 	case !slices.Contains([]string{"", "epoll", "goroutine", "auto"}, o.writer):
 		return errors.New("-writer must be epoll, goroutine or auto")
 	case !slices.Contains([]string{"post", "raw"}, o.publish):

@@ -103,12 +103,15 @@ type poster struct {
 	times []*hdrhistogram.Histogram // by worker: how long the answers took; to be read after close
 }
 
-func newPoster(addrs []string, connections, size int) *poster {
-	p := &poster{workers: newWorkers(0)}
+func newPoster(addrs []string, connections int, kind string, size int) *poster {
+	p, before := &poster{workers: newWorkers(0)}, `{"data":`
+	if kind != "" {
+		before = `{"type":"` + kind + `","data":`
+	}
 	for i := range connections {
 		times := newHistogram()
 		p.times = append(p.times, times)
-		p.run(func() error { return post(addrs[i%len(addrs)], p.jobs, times, size) })
+		p.run(func() error { return post(addrs[i%len(addrs)], p.jobs, times, before, size) })
 	}
 	return p
 }
@@ -123,8 +126,8 @@ func (p *poster) answers() *hdrhistogram.Histogram {
 }
 
 // post publishes jobs over one connection, one after the other. It connects when the first job comes: a server closes a
-// connection without requests.
-func post(addr string, jobs <-chan job, times *hdrhistogram.Histogram, size int) error {
+// connection without requests. before is the part of each body before the data.
+func post(addr string, jobs <-chan job, times *hdrhistogram.Histogram, before string, size int) error {
 	var conn net.Conn
 	var answers *bufio.Reader
 	var text []byte
@@ -141,7 +144,7 @@ func post(addr string, jobs <-chan job, times *hdrhistogram.Histogram, size int)
 			return fmt.Errorf("POST: %w", err)
 		}
 		began := now()
-		text = appendPost(text[:0], j, began, size)
+		text = appendPost(text[:0], j, began, before, size)
 		if _, err := conn.Write(text); err != nil {
 			return fmt.Errorf("POST: %w", err)
 		}
@@ -157,8 +160,8 @@ func post(addr string, jobs <-chan job, times *hdrhistogram.Histogram, size int)
 const postLimit = 20 * time.Second
 
 // appendPost appends the request that publishes a job.
-func appendPost(dst []byte, j job, at int64, size int) []byte {
-	const before, after = `{"data":`, `}`
+func appendPost(dst []byte, j job, at int64, before string, size int) []byte {
+	const after = `}`
 	dst = append(append(dst, "POST /api/channels/"...), channelName(j.channel)...)
 	dst = append(dst, "/events HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: "...)
 	dst = strconv.AppendInt(dst, int64(len(before)+size+len(after)), 10)

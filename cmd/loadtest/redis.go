@@ -17,6 +17,7 @@ import (
 type redisServer struct {
 	*rig.Redis
 	client *redis.Client
+	meta   string // the shared channel's meta key, once it is known
 }
 
 func startRedis(ctx context.Context, ps *rig.Group) (*redisServer, error) {
@@ -76,4 +77,9 @@ func sum(counts map[string]int64) int64 {
 		total += n
 	}
 	return total
+}
+
+// scripts returns how many calls of scripts are among the counts.
+func scripts(counts map[string]int64) int64 {
+	return counts["evalsha"] + counts["eval"] + counts["fcall"]
 }

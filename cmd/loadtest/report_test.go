@@ -67,15 +67,15 @@ func TestTargetsAreReachedMissedOrNotJudged(t *testing.T) {
 		}
 		return rs
 	}
-	good := with(turns("idle", gatewayServer, 15_000, figMemory, 1.9), figGoroutines, 0)
+	good := with(turns("idle", gatewayServer, 15_000, figMemory, 0.64), figGoroutines, 0)
 	if got := judged(idleMode(), good); !slices.Equal(got, []string{reached, reached}) {
 		t.Errorf("a good run: %q", got)
 	}
-	bad := with(turns("idle", gatewayServer, 15_000, figMemory, 2.1), figGoroutines, 2)
+	bad := with(turns("idle", gatewayServer, 15_000, figMemory, 0.66), figGoroutines, 2)
 	if got := judged(idleMode(), bad); !slices.Equal(got, []string{missed, missed}) {
 		t.Errorf("a bad run: %q", got)
 	}
-	small := with(turns("idle", gatewayServer, 500, figMemory, 1), figGoroutines, 0)
+	small := with(turns("idle", gatewayServer, 500, figMemory, 0.5), figGoroutines, 0)
 	if got := judged(idleMode(), small); len(got) != 2 || !strings.HasPrefix(got[0], unjudged) {
 		t.Errorf("a small run: %q", got)
 	}
@@ -133,7 +133,7 @@ func TestTheReportShowsRatiosFirst(t *testing.T) {
 	text := out.String()
 	at := 0
 	for _, want := range []string{
-		"2 cores", "gateway, ratio of", "burst: CPU µs/delivery |    0.05 |    0.03 |", "disturbed: up to 12.0 %",
+		"2 cores", "gateway, ratio of", "burst: CPU µs/delivery |    0.05 |    0.03 |         – |", "disturbed: up to 12.0 %",
 		"| gateway |    0.05 |    0.03 |            0.50 |",
 		"| naive   |    2.00 |    1.00 |", "| floor   |    1.00 |    0.50 |",
 		"0.05 × floor | reached",

@@ -58,19 +58,32 @@ type frame struct {
 	at    int64
 }
 
-// eventID is a short text that needs no allocation.
+// longestID bounds an event id. That of a stream of 50 channels has about 1,000 characters.
+const longestID = 2000
+
+// eventID is a text that needs no allocation if it is short, as those of streams of one or two channels are.
 type eventID struct {
 	text [40]byte
 	size uint8
+	long []byte // a text that is longer; nil: there is none
 }
 
 // set reports whether the text fits.
 func (e *eventID) set(text []byte) bool {
+	e.long = nil
+	if len(text) > len(e.text) {
+		e.long = bytes.Clone(text)
+	}
 	e.size = uint8(copy(e.text[:], text))
-	return len(text) <= len(e.text)
+	return len(text) <= longestID
 }
 
-func (e *eventID) bytes() []byte { return e.text[:e.size] }
+func (e *eventID) bytes() []byte {
+	if e.long != nil {
+		return e.long
+	}
+	return e.text[:e.size]
+}
 
 // restart prepares for the response on another connection. Only the last event id is kept.
 func (r *response) restart() { *r = response{id: r.id, newID: r.id} }

@@ -120,7 +120,7 @@ func TestAnAnswerThatIsNoEventStreamIsAnError(t *testing.T) {
 		"HTTP/1.0":         "HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n",
 		"not a chunk":      chunkedHead + "xyz\r\n",
 		"endless chunk":    chunkedHead + "fffffffff\r\n",
-		"long id":          closeHead + "id: " + strings.Repeat("x", 41) + "\n",
+		"long id":          closeHead + "id: " + strings.Repeat("x", longestID+1) + "\n",
 		"endless line":     closeHead + "data: " + strings.Repeat("x", longestLine),
 		"endless headline": "HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", longestLine),
 	} {

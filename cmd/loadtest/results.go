@@ -76,6 +76,12 @@ func (rs results) failed() []trial {
 	return failed
 }
 
+// broken returns the failed trials that count as failures of the run. What the other build of -against loses is shown, but
+// says nothing about this one.
+func (rs results) broken() []trial {
+	return slices.DeleteFunc(rs.failed(), func(t trial) bool { return t.Server == againstServer })
+}
+
 // of returns the trials of a mode, one for each work and server, in the order in which they were run.
 func (rs results) of(mode string) []trial {
 	var kinds []trial

@@ -34,7 +34,7 @@ type run struct {
 
 // start starts the server that the work is done with, and the processes of its clients, and prepares the publisher.
 func (r *run) start(ctx context.Context) error {
-	s, err := startServer(ctx, r.ps, r.server.name, r.w.replicas, r.o)
+	s, err := startServer(ctx, r.ps, r.server.name, r.w, r.o)
 	if err != nil {
 		return err
 	}
@@ -153,7 +153,7 @@ func (r *run) measure(ctx context.Context, do func() error) (measured, error) {
 // weight is what a server needs at one moment.
 type weight struct {
 	memory
-	goroutines int // the gateway's
+	goroutines float64 // the gateway's
 }
 
 // weigh reads the server's weight.
@@ -164,8 +164,8 @@ func (r *run) weigh(ctx context.Context) (weight, error) {
 	if w.memory, err = memoryOf(r.server.pids()...); err != nil {
 		return w, err
 	}
-	if r.server.name == gatewayServer {
-		w.goroutines, err = goroutines(ctx, r.server)
+	if isGateway(r.server.name) {
+		w.goroutines, err = r.server.metric(ctx, "go_goroutines")
 	}
 	return w, err
 }

@@ -19,6 +19,7 @@ const (
 	floorServer   = "floor"
 	naiveServer   = "naive"
 	gatewayServer = "gateway"
+	againstServer = "against" // another build of the gateway: the program of -against
 )
 
 // server is one of the servers, while it runs.
@@ -28,6 +29,8 @@ type server struct {
 	path  string         // of the stream of the shared channel; that of another channel has "-" and its number added
 	procs []*rig.Process // their processor time and memory are the server's
 	redis *redisServer   // nil if it has none
+
+	started int // replicas of the gateway that were started so far
 
 	publisher func() (publisher, error)
 }
@@ -51,10 +54,10 @@ func startRole(ps *rig.Group, name, role string) (*rig.Process, error) {
 	})
 }
 
-// startServer starts the server called name. The number of replicas is for the gateway only.
-func startServer(ctx context.Context, ps *rig.Group, name string, replicas int, o options) (*server, error) {
-	if name == gatewayServer {
-		return startGateway(ctx, ps, replicas, o)
+// startServer starts the server called name for a work.
+func startServer(ctx context.Context, ps *rig.Group, name string, w work, o options) (*server, error) {
+	if isGateway(name) {
+		return startGateway(ctx, ps, name, w, o)
 	}
 	p, err := startRole(ps, name, name)
 	if err != nil {

@@ -34,22 +34,26 @@ func writeReport(out io.Writer, r summary) error {
 
 // writeRatios writes the ratios of the gateway to the other servers, for all modes in which they do the same work.
 func writeRatios(b *strings.Builder, r summary) {
-	t := report.Table{Head: []string{"gateway, ratio of", "÷ floor", "÷ naive"}}
+	others := append(bothRatios(), againstServer)
+	t := report.Table{Head: []string{"gateway, ratio of"}}
+	for _, other := range others {
+		t.Head = append(t.Head, "÷ "+other)
+	}
 	for _, m := range r.modes {
 		if m.key == "" {
 			continue
 		}
 		for _, k := range r.Trials.of(m.name) {
-			if k.Server != gatewayServer || !slices.ContainsFunc(bothRatios(), func(other string) bool {
+			if k.Server != gatewayServer || !slices.ContainsFunc(others, func(other string) bool {
 				return !math.IsNaN(r.Trials.ratio(m.name, k.Label, gatewayServer, other, m.key))
 			}) {
 				continue
 			}
 			name := strings.TrimSuffix(m.name+", "+k.Label, ", ")
 			row := []string{fmt.Sprintf("%s: %s", name, titles[m.key])}
-			for _, other := range bothRatios() {
+			for _, other := range others {
 				v := math.NaN()
-				if slices.Contains(m.ratios, other) {
+				if other == againstServer || slices.Contains(m.ratios, other) {
 					v = r.Trials.ratio(m.name, k.Label, gatewayServer, other, m.key)
 				}
 				row = append(row, number(v))
@@ -88,7 +92,11 @@ func writeMode(b *strings.Builder, m mode, rs results) {
 	b.WriteString("\n\n")
 
 	t := report.Table{Head: []string{"server"}}
-	for _, other := range m.ratios {
+	ratios := m.ratios
+	if m.key != "" && slices.ContainsFunc(kinds, func(k trial) bool { return k.Server == againstServer }) {
+		ratios = append(slices.Clone(ratios), againstServer)
+	}
+	for _, other := range ratios {
 		t.Head = append(t.Head, "÷ "+other)
 	}
 	for _, f := range m.columns {
@@ -96,11 +104,11 @@ func writeMode(b *strings.Builder, m mode, rs results) {
 	}
 	for _, k := range kinds {
 		row := []string{strings.TrimSuffix(k.Server+", "+k.Label, ", ")}
-		for _, other := range m.ratios {
+		for _, other := range ratios {
 			row = append(row, number(rs.ratio(m.name, k.Label, k.Server, other, m.key)))
 		}
 		for _, f := range m.columns {
-			row = append(row, number(rs.median(m.name, k.Label, k.Server, f)))
+			row = append(row, format(f, rs.median(m.name, k.Label, k.Server, f)))
 		}
 		t.Rows = append(t.Rows, row)
 	}

@@ -26,6 +26,7 @@ type trial struct {
 	Clients  int                `json:"clients"`
 	Events   int                `json:"events,omitempty"`
 	Replicas int                `json:"replicas,omitempty"`
+	Rate     int                `json:"rate,omitempty"`
 	Seconds  float64            `json:"seconds"` // from starting the processes to their end
 	Figures  map[string]float64 `json:"figures"`
 	Redis    map[string]int64   `json:"redis_commands,omitempty"`
@@ -48,6 +49,11 @@ func runModes(ctx context.Context, o options, p *progress) ([]trial, error) {
 		}
 	} else if o.gateway, err = filepath.Abs(o.gateway); err != nil {
 		return nil, err
+	}
+	if o.against != "" {
+		if o.against, err = filepath.Abs(o.against); err != nil {
+			return nil, err
+		}
 	}
 	if _, err := rig.Find("redis-server"); err != nil {
 		return nil, err
@@ -87,10 +93,10 @@ func runTrial(
 	ctx, cancel := context.WithTimeout(ctx, trialLimit+o.hold)
 	defer cancel()
 	t := trial{
-		Mode: m.name, Label: w.label, Server: serverName, Turn: turn, Clients: w.clients, Events: w.events,
+		Mode: m.name, Label: w.label, Server: serverName, Turn: turn, Clients: w.clients, Events: w.events, Rate: w.rate,
 		Figures: make(map[string]float64),
 	}
-	if serverName == gatewayServer {
+	if isGateway(serverName) {
 		t.Replicas = w.replicas
 	}
 	ps := rig.NewGroup(dir)
@@ -124,7 +130,9 @@ func runTrial(
 	}
 	if err != nil {
 		t.Error = strings.ReplaceAll(err.Error(), "\n", "; ")
-		clear(t.Figures) // they do not show what was to be measured
+		if !errors.Is(err, errUncounted) {
+			clear(t.Figures) // they do not show what was to be measured
+		}
 	}
 	return t
 }
@@ -140,7 +148,9 @@ func (r *run) explain() error {
 	if err != nil {
 		return nil // the trial's own error is the one to show
 	}
-	r.faults = v.faults
+	if r.faults = v.faults; r.faults.none() {
+		return nil
+	}
 	return fmt.Errorf("the clients' faults: %+v %s", v.faults, v.why)
 }
 
@@ -152,7 +162,7 @@ func outcome(m mode, t trial) string {
 	var parts []string
 	for _, f := range m.columns {
 		if v, ok := t.Figures[f]; ok && len(parts) < 3 {
-			parts = append(parts, number(v)+" "+titles[f])
+			parts = append(parts, format(f, v)+" "+titles[f])
 		}
 	}
 	return strings.Join(parts, ", ")
