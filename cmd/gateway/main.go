@@ -12,7 +12,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 )
 
@@ -20,12 +19,7 @@ import (
 var version = "dev"
 
 func main() {
-	if os.Getenv("GOGC") == "" {
-		// Most objects on the heap live as long as their streams, so there is little garbage. Collecting it at half the
-		// usual growth of the heap costs little and saves a quarter of the memory (measured by
-		// "go run ./cmd/loadtest -mode channels").
-		debug.SetGCPercent(50)
-	}
+	tuneGC()
 	// The terminal that is closed sends SIGHUP. Orchestrators may send SIGTERM again while streams are being drained.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
