@@ -22,7 +22,7 @@ type Config struct {
 // Validate reports, as a *store.SettingError, which setting is wrong. It removes blanks around the names in Ingest.
 func (c *Config) Validate() error {
 	if c.Replica != "" && kind.CheckChannel(c.Replica) != nil {
-		return &store.SettingError{Field: "Replica", Value: c.Replica, Takes: "a name of letters, digits and : . _ - is expected"}
+		return &store.SettingError{Field: "Replica", Value: c.Replica, Takes: "a name of " + kind.NameCharacters + " is expected"}
 	}
 	for i, name := range c.Ingest {
 		c.Ingest[i] = strings.TrimSpace(name)

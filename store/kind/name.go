@@ -12,7 +12,11 @@ const OwnPrefix = "sluice:"
 const (
 	MaxChannelLength = 128
 	maxTypeLength    = 64
+	maxUserLength    = 100
 )
+
+// NameCharacters says, for people, which characters the name of a channel may have, and the id of a task or a user.
+const NameCharacters = "letters, digits and : . _ - @ | + = ~"
 
 // CheckChannel reports, as an *[InvalidError], why name cannot be the name of a channel.
 func CheckChannel(name string) error {
@@ -22,7 +26,7 @@ func CheckChannel(name string) error {
 	case len(name) > MaxChannelLength:
 		return invalid("invalid_channel", fmt.Sprintf("A channel's name has at most %d characters", MaxChannelLength))
 	case !hasNameCharacters(name):
-		return invalid("invalid_channel", "A channel's name consists of letters, digits and : . _ -")
+		return invalid("invalid_channel", "A channel's name consists of "+NameCharacters)
 	case strings.HasPrefix(name, OwnPrefix):
 		return invalid("invalid_channel", "Channels that start with "+OwnPrefix+" are the gateway's own")
 	case name == taskPrefix:
@@ -41,24 +45,50 @@ var reservedTypes = map[string]bool{
 
 // CheckType reports, as an *[InvalidError], why name cannot be the type of an event. The empty type is valid.
 func CheckType(name string) error {
-	if len(name) > maxTypeLength || !hasNameCharacters(name) {
+	if len(name) > maxTypeLength || !consistsOf(name, isTypeCharacter) {
 		return invalid("invalid_type",
 			fmt.Sprintf("An event's type consists of at most %d letters, digits and : . _ -", maxTypeLength))
 	}
 	return nil
 }
 
-// hasNameCharacters reports whether s consists of letters, digits and : . _ - only. None of them needs escaping in a
-// Redis key, in JSON, in a URL's path or in a frame of an event stream.
-func hasNameCharacters(s string) bool {
+// CheckUser reports, as an *[InvalidError], why id cannot be the id of a user. An id is taken as it is: it is never
+// trimmed or split. So ada@example.com and auth0|123 are ids.
+func CheckUser(id string) error {
+	if id == "" || len(id) > maxUserLength || !hasNameCharacters(id) {
+		return invalid("invalid_user",
+			fmt.Sprintf("A user's id consists of 1 to %d %s", maxUserLength, NameCharacters), "user")
+	}
+	return nil
+}
+
+// hasNameCharacters reports whether s consists of [NameCharacters] only. None of them needs escaping in a Redis key, in
+// JSON or in a frame of an event stream, and none has a meaning in a Redis pattern.
+func hasNameCharacters(s string) bool { return consistsOf(s, isNameCharacter) }
+
+func consistsOf(s string, valid func(byte) bool) bool {
 	for i := range len(s) {
-		c := s[i]
-		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		case c == ':', c == '.', c == '_', c == '-':
-		default:
+		if !valid(s[i]) {
 			return false
 		}
 	}
 	return true
+}
+
+func isNameCharacter(c byte) bool {
+	switch c {
+	case '@', '|', '+', '=', '~':
+		return true
+	default:
+		return isTypeCharacter(c)
+	}
+}
+
+func isTypeCharacter(c byte) bool {
+	switch {
+	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		return true
+	default:
+		return c == ':' || c == '.' || c == '_' || c == '-'
+	}
 }

@@ -51,7 +51,7 @@ const maxTaskIDLength = MaxChannelLength - len(taskPrefix)
 func CheckTaskID(id string) error {
 	if id == "" || len(id) > maxTaskIDLength || !hasNameCharacters(id) {
 		return invalid("invalid_task",
-			fmt.Sprintf("A task's id consists of 1 to %d letters, digits and : . _ -", maxTaskIDLength))
+			fmt.Sprintf("A task's id consists of 1 to %d %s", maxTaskIDLength, NameCharacters))
 	}
 	return nil
 }
