@@ -32,9 +32,10 @@ var walls = map[string][]string{
 	"gateway/wire":    {"store", "store/kind"},
 	"gateway/writer":  {"gateway/wire", "pubsub", "net", "x/sys/unix"},
 	"gateway/console": {"net/http"},
+	"gateway/auth":    {"store", "store/kind", "net/http", "golang-jwt", "jwkset"}, // store: the errors of settings
 	"gateway/demo":    {"gateway/wire", "pubsub", "store", "store/kind"},
 	"gateway": {
-		"gateway/console", "gateway/demo", "gateway/wire", "gateway/writer", "pubsub", "store", "store/kind",
+		"gateway/auth", "gateway/console", "gateway/demo", "gateway/wire", "gateway/writer", "pubsub", "store", "store/kind",
 		"net", "net/http", "echo", "prometheus", "x/time/rate",
 	},
 
@@ -43,7 +44,7 @@ var walls = map[string][]string{
 	"cmd/internal/report":      {},
 	"cmd/internal/judge":       {},
 	"cmd/internal/eventsource": {},
-	"cmd/gateway":              {"gateway", "pubsub", "store", "store/kind", "net", "net/http", "envconfig", "go-redis", "miniredis"},
+	"cmd/gateway":              {"gateway", "gateway/auth", "pubsub", "store", "store/kind", "net", "net/http", "envconfig", "go-redis", "miniredis"},
 	// The simulation runs the real rooms; what it judges by, it has of its own.
 	"cmd/sim":                     {"cmd/sim/internal/world", "wazero"},
 	"cmd/sim/guest":               {"cmd/sim/internal/world"},
