@@ -37,6 +37,9 @@ func (s *Server) publishActivity(c echo.Context, a kind.Activity) error {
 func (s *Server) simulateActivity(c echo.Context) error { return s.publishActivity(c, demo.Activity()) }
 
 func (s *Server) listActivity(c echo.Context) error {
+	if err := s.mayRead(c, kind.Activities); err != nil {
+		return err
+	}
 	n, err := limitParam(c, 50, 50)
 	if err != nil {
 		return err

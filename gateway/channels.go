@@ -39,6 +39,9 @@ func (s *Server) listEvents(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := s.mayRead(c, channel); err != nil {
+		return err
+	}
 	n, err := limitParam(c, 100, maxReplay)
 	if err != nil {
 		return err
@@ -74,6 +77,9 @@ func (s *Server) listEvents(c echo.Context) error {
 func (s *Server) listRejected(c echo.Context) error {
 	channel, err := channelParam(c)
 	if err != nil {
+		return err
+	}
+	if err := s.mustBeAdmin(c); err != nil {
 		return err
 	}
 	rejected, err := s.store.Rejected(c.Request().Context(), channel)

@@ -3,6 +3,7 @@ package gateway
 import (
 	"cmp"
 	"errors"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"sluice/gateway/auth"
 	"sluice/store"
 )
 
@@ -21,7 +23,15 @@ type Config struct {
 	Retry           time.Duration `default:"3s" desc:"reconnection time told to clients; each gets between half and one and a half of it"`
 	DrainTime       time.Duration `split_words:"true" default:"10s" desc:"time over which streams are closed when the gateway stops; with the embedded Redis they are closed at once"`
 	AdmitRate       int           `split_words:"true" default:"0" desc:"new streams per second; the surplus waits or is told to come back; 0: no limit"`
-	CORSOrigins     []string      `split_words:"true" desc:"origins, separated by commas, whose pages may use the gateway"`
+	// Authenticator finds out who makes a request; nil: everybody may do everything.
+	Authenticator *auth.Authenticator `ignored:"true"`
+
+	CORSOrigins []string `split_words:"true" desc:"origins, separated by commas, whose pages may use the gateway"`
+	// Demo and Console are on or off; the empty text stands for on.
+	Demo    string `default:"on" desc:"on or off: POST /api/tasks/start and /api/activity/simulate, which publish made-up events"`
+	Console string `default:"on" desc:"on or off: the pages at /, /notifications, /progress, /activity and /console"`
+	// AdminAddr is where ServeAdmin is to listen. If it is not empty, what is for operators is not served elsewhere.
+	AdminAddr string `split_words:"true" desc:"address of /metrics, /healthz, /readyz and /debug/pprof; empty: they are at GATEWAY_ADDR, without pprof"`
 	// Writer is WriterAuto, WriterEpoll or WriterGoroutine; the empty text stands for WriterAuto.
 	Writer string `default:"auto" desc:"how streams are written: epoll (Linux), goroutine (one each), or auto: epoll where possible"`
 }
@@ -40,6 +50,16 @@ func (c *Config) Validate() error {
 	if !slices.Contains([]string{"", WriterAuto, WriterEpoll, WriterGoroutine}, c.Writer) {
 		return &store.SettingError{Field: "Writer", Value: c.Writer, Takes: "epoll, goroutine or auto is expected"}
 	}
+	for field, value := range map[string]string{"Demo": c.Demo, "Console": c.Console} {
+		if !slices.Contains([]string{"", "on", off}, value) {
+			return &store.SettingError{Field: field, Value: value, Takes: "on or off is expected"}
+		}
+	}
+	if c.AdminAddr != "" {
+		if _, _, err := net.SplitHostPort(c.AdminAddr); err != nil {
+			return &store.SettingError{Field: "AdminAddr", Value: c.AdminAddr, Takes: "host:port is expected, for example 127.0.0.1:9090"}
+		}
+	}
 	return cmp.Or(
 		store.CheckRange("MaxStreamsPerIP", c.MaxStreamsPerIP, 0, 1<<30),
 		store.CheckRange("Heartbeat", c.Heartbeat, time.Second, time.Hour),
@@ -48,6 +68,9 @@ func (c *Config) Validate() error {
 		store.CheckRange("AdmitRate", c.AdmitRate, 0, 1<<30),
 	)
 }
+
+// off is the value of Demo and Console that switches them off.
+const off = "off"
 
 // checkOrigin reports why origin cannot be one of Config.CORSOrigins.
 func checkOrigin(origin string) error {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"sluice/gateway/auth"
 	"sluice/pubsub"
 	"sluice/store"
 	"sluice/store/kind"
@@ -52,6 +53,8 @@ var (
 	errNoTask   = refuse(http.StatusNotFound, "task_not_found", "There is no such task, or it finished more than a minute ago")
 	errDraining = unavailable("draining", "This replica is stopping", 1, nil)
 	errCrowded  = unavailable("busy", "Too many clients at once", 2, nil)
+	errUnknown  = refuse(http.StatusUnauthorized, "unauthenticated", "A credential is needed: a token, an API key or a session")
+	errNoAdmin  = refuse(http.StatusForbidden, "forbidden", "Only an admin may do this")
 	errTooMany  = &refusal{
 		status: http.StatusTooManyRequests, Code: "too_many_streams", Message: "Too many connections", retryAfter: 10,
 	}
@@ -61,6 +64,12 @@ var (
 func refusalOf(err error) *refusal {
 	if r, ok := errors.AsType[*refusal](err); ok {
 		return r
+	}
+	if d, ok := errors.AsType[*auth.Denied](err); ok {
+		if d.Status == http.StatusServiceUnavailable {
+			return unavailable(d.Code, d.Message, 2, nil)
+		}
+		return refuse(d.Status, d.Code, d.Message)
 	}
 	if i, ok := errors.AsType[*kind.InvalidError](err); ok {
 		return badRequest(i.Code, i.Message, i.Fields...)
@@ -97,6 +106,9 @@ func refusalOf(err error) *refusal {
 func writeRefusal(c echo.Context, r *refusal) error {
 	if r.retryAfter > 0 {
 		c.Response().Header().Set("Retry-After", itoa(r.retryAfter))
+	}
+	if r.status == http.StatusUnauthorized {
+		c.Response().Header().Set("WWW-Authenticate", "Bearer") // RFC 9110, section 15.5.2
 	}
 	c.Response().Header().Set("Cache-Control", "no-store")
 	if c.Request().Method == http.MethodHead {

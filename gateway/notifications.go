@@ -29,6 +29,9 @@ func (s *Server) createNotification(c echo.Context) error {
 }
 
 func (s *Server) listNotifications(c echo.Context) error {
+	if err := s.mayRead(c, kind.Notifications); err != nil {
+		return err
+	}
 	n, err := limitParam(c, 50, 50)
 	if err != nil {
 		return err

@@ -39,9 +39,9 @@ func (s *Server) decode(c echo.Context, v any) error {
 	return kind.DecodeObject(text, v)
 }
 
-// idempotencyKey returns the Idempotency-Key of a request with its route, so that the same key on two routes is two keys. It
-// returns "" if the request has none.
-func idempotencyKey(c echo.Context) (string, error) {
+// idempotencyKey returns the Idempotency-Key of a request with its route and its sender: the same key on two routes, or of two
+// senders, is two keys. Otherwise a guessed key would show another one's event. It returns "" if the request has none.
+func (s *Server) idempotencyKey(c echo.Context) (string, error) {
 	key := c.Request().Header.Get("Idempotency-Key")
 	if key == "" {
 		return "", nil
@@ -50,13 +50,20 @@ func idempotencyKey(c echo.Context) (string, error) {
 		return "", badRequest("invalid_idempotency_key",
 			fmt.Sprintf("An Idempotency-Key has at most %d bytes", maxIdempotencyKey))
 	}
-	return c.Path() + " " + key, nil
+	sender := ""
+	if who := s.who(c); who.Known() && s.cfg.Authenticator != nil {
+		sender = "\n" + who.Subject + "\n" + who.Key // no header has a line end, so the parts stay apart
+	}
+	return c.Path() + " " + key + sender, nil
 }
 
-// publish stores and announces a draft. If an earlier request with the same Idempotency-Key did that, publish returns
+// publish stores and announces a draft, if the sender may publish on its channel. If an earlier request with the same Idempotency-Key did that, publish returns
 // the event of that request, and the answer gets the header Idempotent-Replayed.
 func (s *Server) publish(c echo.Context, d kind.Draft, o store.AppendOptions) (store.Event, error) {
-	key, err := idempotencyKey(c)
+	if err := s.mayPublish(c, d.Channel); err != nil {
+		return store.Event{}, err
+	}
+	key, err := s.idempotencyKey(c)
 	if err != nil {
 		return store.Event{}, err
 	}

@@ -30,6 +30,7 @@ type Server struct {
 	log     *slog.Logger
 	echo    *echo.Echo
 	http    *http.Server
+	admin   *http.Server // for Config.AdminAddr
 	metrics *metrics
 
 	streamsPerAddress *addressLimit
@@ -58,6 +59,7 @@ func New(b *pubsub.Broker, s *store.Store, cfg Config, log *slog.Logger) *Server
 	srv.drain, srv.endAll = context.WithCancel(context.Background())
 	srv.metrics = newMetrics(srv)
 	srv.echo = srv.newEcho()
+	srv.admin = srv.newAdmin()
 	srv.http = &http.Server{
 		Handler:           leaveTaken(srv.echo),
 		ReadHeaderTimeout: 10 * time.Second,
@@ -72,6 +74,23 @@ func New(b *pubsub.Broker, s *store.Store, cfg Config, log *slog.Logger) *Server
 
 // newEcho sets echo up: what every request passes through, and the routes.
 func (s *Server) newEcho() *echo.Echo {
+	e := s.bareEcho()
+	if len(s.cfg.CORSOrigins) > 0 {
+		e.Use(middleware.CORSWithConfig(middleware.CORSConfig{
+			AllowOrigins:     s.cfg.CORSOrigins,
+			AllowCredentials: true,
+			AllowHeaders:     []string{"Content-Type", "Authorization", "Last-Event-ID", "Idempotency-Key", "Cache-Control"},
+			ExposeHeaders:    []string{"Sluice-Replica", "Retry-After", "Idempotent-Replayed"},
+			MaxAge:           3600,
+		}))
+	}
+	e.Use(crossOrigin(s.cfg.CORSOrigins))
+	s.routes(e)
+	return e
+}
+
+// bareEcho returns echo without routes.
+func (s *Server) bareEcho() *echo.Echo {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.Logger.SetOutput(slog.NewLogLogger(s.log.Handler(), slog.LevelDebug).Writer())
@@ -90,53 +109,50 @@ func (s *Server) newEcho() *echo.Echo {
 			}
 		},
 	)
-	if len(s.cfg.CORSOrigins) > 0 {
-		e.Use(middleware.CORSWithConfig(middleware.CORSConfig{
-			AllowOrigins:     s.cfg.CORSOrigins,
-			AllowCredentials: true,
-			AllowHeaders:     []string{"Content-Type", "Last-Event-ID", "Idempotency-Key", "Cache-Control"},
-			ExposeHeaders:    []string{"Sluice-Replica", "Retry-After", "Idempotent-Replayed"},
-			MaxAge:           3600,
-		}))
-	}
-	// Whoever is not allowed in is refused here, before any route: an authentication check belongs behind crossOrigin.
-	e.Use(crossOrigin(s.cfg.CORSOrigins))
-	s.routes(e)
 	return e
 }
 
-// routes are all addresses of the gateway.
+// streamsPath begins the address of every stream.
+const streamsPath = "/api/sse"
+
+// routes are all addresses of the gateway. Everything under /api/ knows who asks.
 func (s *Server) routes(e *echo.Echo) {
-	e.GET("/api/sse/time", s.streamTime)
-	e.GET("/api/sse/notifications", s.streamNotifications)
-	e.GET("/api/sse/activity", s.streamActivity)
-	e.GET("/api/sse/progress/:taskId", s.streamProgress)
-	e.GET("/api/sse/channels/:channel", s.streamChannel)
-	e.GET("/api/sse", s.streamChannels)
+	get := func(path string, h echo.HandlerFunc) { e.GET(path, h, s.authenticate) }
+	post := func(path string, h echo.HandlerFunc) { e.POST(path, h, s.authenticate) }
 
-	e.GET("/api/notifications", s.listNotifications)
-	e.POST("/api/notifications/create", s.createNotification)
-	e.GET("/api/activity", s.listActivity)
-	e.POST("/api/activity", s.createActivity)
-	e.POST("/api/activity/simulate", s.simulateActivity)
-	e.POST("/api/tasks", s.createTask)
-	e.POST("/api/tasks/start", s.startTask)
-	e.GET("/api/tasks/:taskId", s.getTask)
-	e.PUT("/api/tasks/:taskId/progress", s.reportProgress)
-	e.GET("/api/channels/:channel/events", s.listEvents)
-	e.POST("/api/channels/:channel/events", s.createEvent)
-	e.GET("/api/channels/:channel/rejected", s.listRejected)
+	get(streamsPath+"/time", s.streamTime)
+	get(streamsPath+"/notifications", s.streamNotifications)
+	get(streamsPath+"/activity", s.streamActivity)
+	get(streamsPath+"/progress/:taskId", s.streamProgress)
+	get(streamsPath+"/channels/:channel", s.streamChannel)
+	get(streamsPath, s.streamChannels)
 
-	read := []string{http.MethodGet, http.MethodHead}
-	e.Match(read, "/healthz", s.healthz)
-	e.Match(read, "/readyz", s.readyz)
-	e.Match(read, "/metrics", echo.WrapHandler(s.metrics.handler()))
-	pages, err := console.Handlers()
-	if err != nil {
-		panic("gateway: " + err.Error()) // the build is broken: every test of the console finds that
+	get("/api/notifications", s.listNotifications)
+	post("/api/notifications/create", s.createNotification)
+	get("/api/activity", s.listActivity)
+	post("/api/activity", s.createActivity)
+	post("/api/tasks", s.createTask)
+	get("/api/tasks/:taskId", s.getTask)
+	e.PUT("/api/tasks/:taskId/progress", s.reportProgress, s.authenticate)
+	get("/api/channels/:channel/events", s.listEvents)
+	post("/api/channels/:channel/events", s.createEvent)
+	get("/api/channels/:channel/rejected", s.listRejected)
+	if s.cfg.Demo != off {
+		post("/api/activity/simulate", s.simulateActivity)
+		post("/api/tasks/start", s.startTask)
 	}
-	for address, page := range pages {
-		e.Match(read, address, echo.WrapHandler(page))
+
+	if s.cfg.AdminAddr == "" {
+		s.operators(e)
+	}
+	if s.cfg.Console != off {
+		pages, err := console.Handlers()
+		if err != nil {
+			panic("gateway: " + err.Error()) // the build is broken: every test of the console finds that
+		}
+		for address, page := range pages {
+			e.Match([]string{http.MethodGet, http.MethodHead}, address, echo.WrapHandler(page))
+		}
 	}
 }
 
@@ -182,8 +198,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	patience, cancel := context.WithTimeout(ctx, time.Until(began.Add(s.cfg.DrainTime)))
 	defer cancel()
-	s.tasks.Wait(patience) // after the handlers have returned, because a handler may start a task
-	return err
+	s.tasks.Wait(patience)                   // after the handlers have returned, because a handler may start a task
+	return errors.Join(err, s.admin.Close()) // last: until now operators may look on
 }
 
 // handleError answers for a handler that returned an error.

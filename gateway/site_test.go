@@ -89,6 +89,9 @@ func newReplica(t *testing.T, name string, cfg gateway.Config, mini *miniredis.M
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { broker.Run(ctx) })
+	if a := cfg.Authenticator; a != nil {
+		wg.Go(func() { a.Run(ctx) })
+	}
 	wg.Go(func() {
 		if err := s.server.Serve(s.front); err != nil {
 			t.Errorf("Serve: %v", err)

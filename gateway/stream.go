@@ -29,7 +29,13 @@ const (
 	admitPatience = 2 * time.Second  // how long a surplus stream waits before it is told to come back
 )
 
+// timeChannel is the name under which somebody may be allowed to read the time. Nothing is stored under it.
+const timeChannel = "time"
+
 func (s *Server) streamTime(c echo.Context) error {
+	if err := s.mayRead(c, timeChannel); err != nil {
+		return err
+	}
 	return s.stream(c, func(context.Context) (*pubsub.Stream, error) { return s.clock.Stream(), nil })
 }
 
@@ -109,6 +115,9 @@ func list(c echo.Context, parameter string, most int, check func(string) error) 
 // streamOf streams channels. replay is how many stored events a client gets when it connects for the first time and
 // does not ask for another number.
 func (s *Server) streamOf(c echo.Context, channels []string, encoder pubsub.Encoder, replay int) error {
+	if err := s.mayRead(c, channels...); err != nil {
+		return err
+	}
 	types, err := list(c, "types", maxTypes, kind.CheckType)
 	if err != nil {
 		return err

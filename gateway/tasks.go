@@ -3,7 +3,7 @@ package gateway
 import (
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/hex"
+	"encoding/base32"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -71,20 +71,21 @@ func (s *Server) startTask(c echo.Context) error {
 }
 
 // beginTask publishes the first state of a task, and returns its event and the task's id. A task without an id gets a random
-// one. With an Idempotency-Key the id is a hash of the key, so that a repeated request finds the same task.
+// one. With an Idempotency-Key the id is a hash of the key and its sender, so that a repeated request finds the same task; it is
+// as hard to guess as the key.
 func (s *Server) beginTask(c echo.Context, taskID, taskName string) (store.Event, string, error) {
 	if len(taskName) > maxTaskName {
 		return store.Event{}, "", badRequest("invalid_field", fmt.Sprintf("taskName has at most %d bytes", maxTaskName), "taskName")
 	}
 	if taskID == "" {
-		key, err := idempotencyKey(c)
+		key, err := s.idempotencyKey(c)
 		if err != nil {
 			return store.Event{}, "", err
 		}
-		taskID = strings.ToLower(rand.Text()[:20])
+		taskID = strings.ToLower(rand.Text()) // 130 bits: who knows it was told it
 		if key != "" {
 			sum := sha256.Sum256([]byte(key))
-			taskID = "k" + hex.EncodeToString(sum[:12])
+			taskID = "k" + strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:16]))
 		}
 	}
 	d, err := kind.Report{Status: kind.Pending, Message: taskName, CurrentStep: "Waiting"}.Draft(taskID)
@@ -99,6 +100,9 @@ func (s *Server) beginTask(c echo.Context, taskID, taskName string) (store.Event
 func (s *Server) getTask(c echo.Context) error {
 	taskID, err := taskParam(c)
 	if err != nil {
+		return err
+	}
+	if err := s.mayRead(c, kind.TaskChannel(taskID)); err != nil {
 		return err
 	}
 	h, err := s.store.History(c.Request().Context(), kind.TaskChannel(taskID))

@@ -17,6 +17,7 @@ import (
 	"github.com/kelseyhightower/envconfig"
 
 	"sluice/gateway"
+	"sluice/gateway/auth"
 	"sluice/pubsub"
 	"sluice/store"
 )
@@ -27,6 +28,7 @@ type Config struct {
 	Process
 	Store  store.Config
 	Broker pubsub.Config
+	Auth   auth.Config
 	Server gateway.Config
 
 	// listening is called, if it is not nil, once the gateway listens at addr and its parts run. Tests use it.
@@ -34,7 +36,7 @@ type Config struct {
 }
 
 // parts returns the parts of the settings, in the order in which users see them.
-func (c *Config) parts() []part { return []part{&c.Process, &c.Store, &c.Broker, &c.Server} }
+func (c *Config) parts() []part { return []part{&c.Process, &c.Store, &c.Broker, &c.Auth, &c.Server} }
 
 // part is the settings of one part of the program: a pointer to a struct whose fields envconfig can fill.
 type part interface {
@@ -94,6 +96,27 @@ func loadConfig() (Config, error) {
 		}
 	}
 	return cfg, nil
+}
+
+// checkOpen returns an error if others than this machine could reach a gateway that lets in everybody, and nobody has said
+// that this is meant.
+func (c *Config) checkOpen() error {
+	if c.Auth.On() || c.Auth.OpenToAll() || isLoopback(c.Addr) {
+		return nil
+	}
+	return fmt.Errorf("%s=%q: without authentication the gateway listens on this machine only. Set GATEWAY_JWT_SECRET, "+
+		"GATEWAY_JWKS_URL, GATEWAY_AUTH_URL or GATEWAY_API_KEYS. Or set GATEWAY_AUTH=none, if everybody who reaches the address "+
+		"may read and publish everything", variable("Addr"), c.Addr)
+}
+
+// isLoopback reports whether only this machine can reach an address.
+func isLoopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // unsetEmpty removes the variables that are set to the empty text. Compose sets them for ${NAME:-}, and envconfig would
@@ -186,7 +209,9 @@ func words(name string) string {
 func printHelp(out io.Writer) error {
 	_, err := fmt.Fprint(out, "Sluice streams events from Redis and HTTP to browsers.\n\n"+
 		"  gateway              serve\n"+
-		"  gateway healthcheck  exit 0 if the gateway at GATEWAY_ADDR is ready, 1 if not\n"+
+		"  gateway healthcheck  exit 0 if the gateway is ready, 1 if not\n"+
+		"  gateway token        print a token for trying out (gateway token -h)\n"+
+		"  gateway key          make an API key (gateway key -h)\n"+
 		"  gateway version\n\nSettings (environment variables):\n\n")
 	if err != nil {
 		return err

@@ -185,7 +185,7 @@ func TestEverySettingHasOneOwnerADescriptionAndAName(t *testing.T) {
 			t.Errorf("%s is not read: %+v", s.name, cfg)
 		}
 	}
-	if len(owners) != 20 {
-		t.Errorf("%d settings, want 20", len(owners))
+	if len(owners) != 38 {
+		t.Errorf("%d settings, want 38", len(owners))
 	}
 }

@@ -1,7 +1,9 @@
 // Command gateway is Sluice: it accepts events over HTTP and Redis pub/sub, and streams them to browsers.
 //
 //	gateway              serve (see "gateway help" for the settings)
-//	gateway healthcheck  exit 0 if the gateway at GATEWAY_ADDR is ready, 1 if not
+//	gateway healthcheck  exit 0 if the gateway is ready, 1 if not
+//	gateway token        print a token for trying out
+//	gateway key          make an API key
 //	gateway version
 package main
 
@@ -37,10 +39,12 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) > 0 {
 		name = args[0]
 	}
-	if len(args) > 1 {
+	if len(args) > 1 && name != "token" && name != "key" {
 		return errors.New("too many arguments; see gateway help")
 	}
 	switch name {
+	case "key":
+		return makeKey(args[1:], out)
 	case "help", "-h", "-help", "--help":
 		return printHelp(out)
 	case "version", "-version", "--version":
@@ -54,6 +58,8 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 	switch name {
 	case "":
 		return run(ctx, cfg, out)
+	case "token":
+		return makeToken(cfg.Auth, args[1:], out)
 	case "healthcheck":
 		return healthcheck(ctx, cfg)
 	default:

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -17,6 +18,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"sluice/gateway"
+	"sluice/gateway/auth"
 	"sluice/pubsub"
 	"sluice/store"
 	"sluice/store/kind"
@@ -30,6 +32,9 @@ const shutdownExtra = 8 * time.Second
 // run builds the gateway, serves until ctx ends or a part fails, and then ends the parts in order. It returns nil if
 // ctx has ended and every part has shut down without an error.
 func run(ctx context.Context, cfg Config, out io.Writer) error {
+	if err := cfg.checkOpen(); err != nil {
+		return err
+	}
 	embedded := cfg.RedisURL == ""
 	// Without settings somebody is probably trying the gateway out, maybe with the output in a pipe.
 	readable := cfg.LogFormat == "text" || cfg.LogFormat == "auto" && (embedded || isTerminal(out))
@@ -54,7 +59,10 @@ func run(ctx context.Context, cfg Config, out io.Writer) error {
 	rdb := redis.NewClient(o)
 	defer rdb.Close()
 
-	// The address is taken before Redis answers, so that /readyz can say what the gateway waits for.
+	if cfg.Server.Authenticator, err = auth.New(cfg.Auth, nil, log); err != nil {
+		return wrong(err)
+	}
+	// The addresses are taken before Redis answers, so that /readyz can say what the gateway waits for.
 	// Heartbeats find clients that are gone, and requests have deadlines. Go's keep-alive probes would cost each connection five
 	// system calls.
 	sockets := net.ListenConfig{KeepAlive: -1}
@@ -62,16 +70,47 @@ func run(ctx context.Context, cfg Config, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("%s=%q: %w", variable("Addr"), cfg.Addr, err)
 	}
+	admin, err := listenAdmin(cfg.Server.AdminAddr)
+	if err != nil {
+		_ = listener.Close()
+		return err
+	}
 	if readable {
 		printBanner(out, listener.Addr(), o, embedded)
 	}
 	log.Info("listening", "address", listener.Addr().String(), "replica", cfg.Broker.Replica, "version", version,
 		"redis", o.Addr, "embedded", embedded)
-	return serve(ctx, cfg, listener, rdb, log)
+	sayWhoIsLetIn(cfg, log)
+	return serve(ctx, cfg, listener, admin, rdb, log)
 }
 
-// serve runs the parts of the gateway on a listener, which it closes, until ctx ends or one of them fails.
-func serve(ctx context.Context, cfg Config, listener net.Listener, rdb *redis.Client, log *slog.Logger) error {
+// sayWhoIsLetIn tells an operator what the settings of authentication come to.
+func sayWhoIsLetIn(cfg Config, log *slog.Logger) {
+	switch {
+	case !cfg.Auth.On():
+		log.Warn("no authentication: whoever reaches the address may read and publish everything", "address", cfg.Addr)
+	case cfg.Auth.JwksURL != "" && cfg.Auth.JWTAudience == "":
+		log.Warn("tokens that the issuer made for other applications are accepted too; set " + variable("JWTAudience"))
+	}
+	if cfg.Auth.On() {
+		log.Info("authentication", "methods", strings.Join(cfg.Auth.Names(), ","))
+	}
+}
+
+// listenAdmin returns the listener for operators, or nil if there is no address for one.
+func listenAdmin(addr string) (net.Listener, error) {
+	if addr == "" {
+		return nil, nil
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("%s=%q: %w", variable("AdminAddr"), addr, err)
+	}
+	return l, nil
+}
+
+// serve runs the parts of the gateway on listeners, which it closes, until ctx ends or one of them fails. admin may be nil.
+func serve(ctx context.Context, cfg Config, listener, admin net.Listener, rdb *redis.Client, log *slog.Logger) error {
 	events := store.New(rdb, cfg.Store)
 	defer events.Close()
 	broker := pubsub.NewBroker(rdb, events, cfg.Broker, log)
@@ -83,6 +122,16 @@ func serve(ctx context.Context, cfg Config, listener net.Listener, rdb *redis.Cl
 	defer stopBroker()
 	var wg sync.WaitGroup
 	wg.Go(func() { broker.Run(brokerCtx) })
+	if a := cfg.Server.Authenticator; a != nil {
+		wg.Go(func() { a.Run(brokerCtx) })
+	}
+	if admin != nil {
+		wg.Go(func() {
+			if err := server.ServeAdmin(admin); err != nil {
+				fail(fmt.Errorf("serve operators: %w", err))
+			}
+		})
+	}
 	wg.Go(func() {
 		if err := server.Serve(listener); err != nil {
 			fail(fmt.Errorf("serve: %w", err))
@@ -149,7 +198,7 @@ func isTerminal(out io.Writer) bool {
 
 // healthcheck asks the gateway at the configured address whether it is ready. It is for containers that have no curl.
 func healthcheck(ctx context.Context, cfg Config) error {
-	host, port, err := net.SplitHostPort(cfg.Addr)
+	host, port, err := net.SplitHostPort(cmp.Or(cfg.Server.AdminAddr, cfg.Addr))
 	if err != nil {
 		return err
 	}
