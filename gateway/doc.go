@@ -2,6 +2,7 @@
 // addresses. Handlers read the request, call the store or the broker, and answer; errors.go turns every error into an
 // answer.
 //
+//	gateway/auth     who makes a request, and what they may do
 //	gateway/wire     the bytes of an event stream
 //	gateway/writer   moves these bytes to connections
 //	gateway/console  the pages
@@ -12,7 +13,8 @@
 //	200, 201, 202       as usual; for a publish they mean that the event is stored in Redis and announced, in one step
 //	204                 ends a stream for good: the task has ended, and the client has seen that
 //	400, 405, 413       something is wrong with the request
-//	403                 a page of another origin may not publish
+//	401                 there is no credential, or it is not valid
+//	403                 somebody lacks a right; a page of another origin may not publish
 //	404                 no such address, or no such task
 //	409                 the task has ended, or exists
 //	429                 too many streams from one address
@@ -35,6 +37,10 @@
 // net/http accepts connections and reads requests. For a stream that is open for hours it costs too much: two
 // goroutines and some 4 KiB of buffers for each connection. So a stream's connection is taken away from net/http where
 // that is possible (carry.go).
+//
+// Every address under /api/ asks who makes the request (authenticate), and what they may do is decided where a channel's name
+// is known: in streamOf and the lists for reading, and in publish, through which every event goes. The decision needs the
+// name only, so a refusal does not show whether a channel exists.
 //
 // echo stays in this package. Nothing below knows HTTP.
 package gateway

@@ -53,6 +53,17 @@ func TestAWrongSettingIsNamedWithWhatItGotAndWhatItTakes(t *testing.T) {
 		{"CORS_ORIGINS", "https://*.a.test", "origins are expected"},
 		{"CORS_ORIGINS", "null", "origins are expected"},
 		{"WRITER", "fast", "epoll, goroutine or auto"},
+		{"AUTH", "basic", "jwt, callback and keys"},
+		{"AUTH", "jwt", "GATEWAY_JWT_SECRET"},
+		{"JWT_KEY_FILE", "/does/not/exist", "no such file"},
+		{"JWT_COOKIE", "a b", "name of a cookie"},
+		{"AUTH_COOKIES", "a b", "names of cookies"},
+		{"AUTH_MAX_AGE", "9s", "10s to 24h"},
+		{"DEFAULT_SUBSCRIBE", "a*b", "patterns of channels"},
+		{"ANONYMOUS", "a b", "patterns of channels"},
+		{"DEMO", "yes", "on or off"},
+		{"CONSOLE", "false", "on or off"},
+		{"ADMIN_ADDR", "9090", "host:port"},
 		{"REPLICA", "a b", "letters, digits"},
 		{"REPLICA", "a\r\nSet-Cookie: x", "letters, digits"},
 		{"LOG_LEVEL", "LOUD", "DEBUG, INFO, WARN or ERROR"},
@@ -86,6 +97,17 @@ func TestAWrongRedisURLIsNamedButNotShown(t *testing.T) {
 		}
 		if err == nil || !strings.HasPrefix(err.Error(), "GATEWAY_REDIS_URL") || strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: the error is %v; want one line with the name and without the password", url, err)
+		}
+	}
+}
+
+func TestAWrongSecretIsNamedButNotShown(t *testing.T) {
+	for name, value := range map[string]string{
+		"JWT_SECRET": "a-short-secret", "API_KEYS": "shop:a-short-secret:orders", "AUTH_URL": "a-short-secret@app.test", "JWKS_URL": "a-short-secret",
+	} {
+		_, err := loadWith("GATEWAY_" + name + "=" + value)
+		if err == nil || !strings.HasPrefix(err.Error(), "GATEWAY_"+name) || strings.Contains(err.Error(), "a-short-secret") || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: the error is %v; want one line with the name and without the value", name, err)
 		}
 	}
 }

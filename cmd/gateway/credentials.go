@@ -19,7 +19,7 @@ production the application that knows its users makes the tokens.
 `
 
 // makeToken prints a token.
-func makeToken(cfg auth.Config, args []string, out io.Writer) error {
+func makeToken(args []string, out io.Writer) error {
 	f := flag.NewFlagSet("token", flag.ContinueOnError)
 	f.SetOutput(io.Discard)
 	subject := f.String("sub", "", "")
@@ -55,7 +55,11 @@ func makeToken(cfg auth.Config, args []string, out io.Writer) error {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	token, err := auth.NewToken(cfg, who, *valid)
+	cfg, err := loadConfig()
+	if err != nil {
+		return err
+	}
+	token, err := auth.NewToken(cfg.Auth, who, *valid)
 	if err != nil {
 		return err
 	}

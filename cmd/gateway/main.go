@@ -43,6 +43,8 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 		return errors.New("too many arguments; see gateway help")
 	}
 	switch name {
+	case "token":
+		return makeToken(args[1:], out)
 	case "key":
 		return makeKey(args[1:], out)
 	case "help", "-h", "-help", "--help":
@@ -58,8 +60,6 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 	switch name {
 	case "":
 		return run(ctx, cfg, out)
-	case "token":
-		return makeToken(cfg.Auth, args[1:], out)
 	case "healthcheck":
 		return healthcheck(ctx, cfg)
 	default:

@@ -127,3 +127,32 @@ func TestTheREADMEsCommandsWork(t *testing.T) {
 		t.Errorf("only %d commands were found in the README: %q", tried, found)
 	}
 }
+
+// The chapter "Security" is pasted into a shell, and works.
+func TestTheREADMEsChapterOnSecurityWorksWhenPasted(t *testing.T) {
+	for _, program := range []string{"curl", "base64"} {
+		rigtest.Need(t, program)
+	}
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := rigtest.FreeAddress(t)
+	blocks := regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(section(t, "Security"), -1)
+	script := "export GATEWAY_ADDR=" + addr + " GATEWAY_DRAIN_TIME=0s GATEWAY_REDIS_URL=redis://" + storetest.Mini(t).Addr + "\n"
+	for i, b := range blocks {
+		script += b[1]
+		if i == 0 {
+			script += "PID=$!; until curl -s -o /dev/null --fail http://" + addr + "/readyz; do :; done\n"
+		}
+	}
+	script = strings.NewReplacer("go run ./cmd/gateway", path, "localhost:8080", addr, "curl -N", "curl -sS --max-time 1 -N",
+		"curl -H", "curl -sS -H").Replace(script) + "kill $PID\nwait $PID\n"
+	p := exec.CommandContext(t.Context(), "sh", "-c", script)
+	p.Env = append(os.Environ(), asProgram+"=1")
+	text, err := p.CombinedOutput()
+	said := string(text)
+	if err != nil || !strings.Contains(said, `"success":true`) || !strings.Contains(said, "\ndata: {") || strings.Contains(said, `"error"`) {
+		t.Errorf("%v\n%s\nsays\n%s", err, script, said)
+	}
+}

@@ -48,5 +48,14 @@
 //
 // A session takes some 200 bytes and its strings, once for all its streams: equal identities are one value in memory
 // (package unique). A stream holds 8 bytes of it. An answer of the application takes some 300 bytes for 10 minutes, 50,000 of
-// them at most; a refusal the same for 5 s. Nothing of it is in Redis. The times below are from BenchmarkIdentify.
+// them at most; a refusal the same for 5 s. Nothing of it is in Redis.
+//
+// What one request costs, from BenchmarkIdentify, beside other work on the machine:
+//
+//	no credential                     0.02  µs
+//	an API key                        0.3   µs
+//	a session that is known           4     µs
+//	a token, HS256                    8     µs
+//	a token, RS256                    70    µs
+//	a token, EdDSA and ES256          110 and 160 µs
 package auth
