@@ -65,7 +65,7 @@ func refusalOf(err error) *refusal {
 	if r, ok := errors.AsType[*refusal](err); ok {
 		return r
 	}
-	if d, ok := errors.AsType[*auth.Denied](err); ok {
+	if d, ok := errors.AsType[*auth.DeniedError](err); ok {
 		if d.Status == http.StatusServiceUnavailable {
 			return unavailable(d.Code, d.Message, 2, nil)
 		}

@@ -6,6 +6,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"sluice/gateway/auth"
 )
 
 // metrics are the replica's figures. No label ever holds a channel, a user or an address.
@@ -48,9 +50,29 @@ func newMetrics(s *Server) *metrics {
 		}
 		return 0
 	})
+	if a := s.cfg.Authenticator; a != nil {
+		m.registerAuth(a)
+	}
 	m.registry.MustRegister(s.broker, m.opened, m.closed, m.refused, m.published,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+// registerAuth registers what became of the questions that were asked to find out who makes a request.
+func (m *metrics) registerAuth(a *auth.Authenticator) {
+	counter := func(name, help, label, value string, read func(auth.Counts) int64) {
+		m.registry.MustRegister(prometheus.NewCounterFunc(
+			prometheus.CounterOpts{Name: name, Help: help, ConstLabels: prometheus.Labels{label: value}},
+			func() float64 { return float64(read(a.Counts())) }))
+	}
+	const calls, callsHelp = "sluice_auth_calls_total", "Questions to the application who somebody is, by its answer."
+	counter(calls, callsHelp, "answer", "known", func(c auth.Counts) int64 { return c.Calls.Known })
+	counter(calls, callsHelp, "answer", "refused", func(c auth.Counts) int64 { return c.Calls.Denied })
+	counter(calls, callsHelp, "answer", "none", func(c auth.Counts) int64 { return c.Calls.Failed })
+	counter(calls, callsHelp, "answer", "not_asked", func(c auth.Counts) int64 { return c.Calls.Crowded })
+	const keys, keysHelp = "sluice_auth_key_fetches_total", "Fetches of the keys that tokens are signed with, by result."
+	counter(keys, keysHelp, "result", "good", func(c auth.Counts) int64 { return c.KeysFetched })
+	counter(keys, keysHelp, "result", "failed", func(c auth.Counts) int64 { return c.KeysFailed })
 }
 
 func (m *metrics) handler() http.Handler {

@@ -57,8 +57,8 @@ func (s *Server) idempotencyKey(c echo.Context) (string, error) {
 	return c.Path() + " " + key + sender, nil
 }
 
-// publish stores and announces a draft, if the sender may publish on its channel. If an earlier request with the same Idempotency-Key did that, publish returns
-// the event of that request, and the answer gets the header Idempotent-Replayed.
+// publish stores and announces a draft, if the sender may publish on its channel. If an earlier request with the same
+// Idempotency-Key did that, publish returns the event of that request, and the answer gets the header Idempotent-Replayed.
 func (s *Server) publish(c echo.Context, d kind.Draft, o store.AppendOptions) (store.Event, error) {
 	if err := s.mayPublish(c, d.Channel); err != nil {
 		return store.Event{}, err

@@ -372,6 +372,9 @@ func TestWhileTheApplicationIsAwayAnEventSourceComesBack(t *testing.T) {
 		if !strings.HasPrefix(st.raw.String(), ": The application does not say") || !strings.Contains(st.raw.String(), "retry: ") {
 			t.Errorf("it is told %q", st.raw)
 		}
+		if got := s.metric(`sluice_auth_calls_total{answer="none"}`); got != "1" {
+			t.Errorf("%s calls without an answer are counted, want 1", got)
+		}
 		for _, header := range [][]string{nil, {"Accept", "text/event-stream", "Sluice-Edge", "nginx"}} {
 			if got := refused(t, "a program", s.get("/api/sse/notifications", append(header, "Cookie", "session=ada")...), 503); got != "auth_unavailable" {
 				t.Errorf("got %q", got)

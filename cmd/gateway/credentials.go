@@ -12,8 +12,8 @@ import (
 	"sluice/store/kind"
 )
 
-const tokenUsage = `gateway token prints a token that the gateway accepts, signed with GATEWAY_JWT_SECRET. It is for trying out: in
-production the application that knows its users makes the tokens.
+const tokenUsage = `gateway token prints a token that the gateway accepts, signed with GATEWAY_JWT_SECRET. It is for
+trying out: in production the application that knows its users makes the tokens.
 
   gateway token -sub ada [-subscribe 'orders.*,time'] [-publish chat] [-admin] [-for 1h]
 `
@@ -67,9 +67,9 @@ func makeToken(args []string, out io.Writer) error {
 	return err
 }
 
-const keyUsage = `gateway key makes an API key. It prints the key, for the program that publishes, and the setting by which the gateway
-knows it. The setting has only a digest of the key, so the key cannot be shown again. Several keys are separated by semicolons
-in GATEWAY_API_KEYS, or stand line by line in the file GATEWAY_API_KEYS_FILE.
+const keyUsage = `gateway key makes an API key. It prints the key, for the program that publishes, and the setting by
+which the gateway knows it. The setting has only a digest of the key, so the key cannot be shown again. Several keys are
+separated by semicolons in GATEWAY_API_KEYS, or stand line by line in the file GATEWAY_API_KEYS_FILE.
 
   gateway key shop 'orders.*' notifications 'notifications:*'
 

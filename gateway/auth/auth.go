@@ -96,7 +96,7 @@ func (a *Authenticator) Run(ctx context.Context) {
 //	Cookie          the cookie with a token
 //	Cookie          the cookies that the application knows
 //
-// A request without a credential gets the session of those who are not known. The errors are *Denied.
+// A request without a credential gets the session of those who are not known. The errors are *DeniedError.
 func (a *Authenticator) Identify(ctx context.Context, r Request) (Session, error) {
 	if hasCredential(r.HTTP.URL.RawQuery) {
 		return Session{}, errInURL

@@ -105,9 +105,9 @@ func (d *door) identify(r auth.Request) (auth.Identity, string) {
 	if err == nil {
 		return s.Value(), ""
 	}
-	refusal, ok := errors.AsType[*auth.Denied](err)
+	refusal, ok := errors.AsType[*auth.DeniedError](err)
 	if !ok || refusal.Message == "" || refusal.Code == "" {
-		d.t.Fatalf("the error %#v is no whole *Denied", err)
+		d.t.Fatalf("the error %#v is no whole *DeniedError", err)
 	}
 	if want := map[bool]int{true: 503, false: 401}[strings.HasPrefix(refusal.Code, "auth_")]; refusal.Status != want && refusal.Status != 403 {
 		d.t.Errorf("%s: status %d, want %d", refusal.Code, refusal.Status, want)
@@ -265,7 +265,7 @@ func TestEqualIdentitiesAreOneSession(t *testing.T) {
 		}
 		return s
 	}
-	if open(token) != open(token) || open(token) == open(other) {
+	if first, again := open(token), open(token); first != again || first == open(other) {
 		t.Error("sessions are not told by their tokens")
 	}
 }

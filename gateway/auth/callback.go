@@ -67,8 +67,8 @@ type credential [sha256.Size]byte
 type answer struct {
 	asking  chan struct{} // not nil while the application is asked; closed when it has answered
 	session Session
-	denial  *Denied // not nil: the application does not know the credential, or could not be asked
-	known   bool    // session is an answer
+	denial  *DeniedError // not nil: the application does not know the credential, or could not be asked
+	known   bool         // session is an answer
 	fresh   time.Time
 	usable  time.Time // until when session is used while the application does not answer
 }
@@ -134,7 +134,7 @@ func credentialOf(q *http.Request) credential {
 	return credential(h.Sum(nil))
 }
 
-// identify returns the session of a request. Its errors are *Denied.
+// identify returns the session of a request. Its errors are *DeniedError.
 func (c *callback) identify(ctx context.Context, r Request) (Session, error) {
 	q, err := c.question(c.ctx, r)
 	if err != nil {
@@ -276,7 +276,7 @@ func (c *callback) complain(err error, now time.Time) {
 	c.log.Warn("application does not say who somebody is; see GATEWAY_AUTH_URL", "error", err)
 }
 
-// ask asks the application. An error that is not a *Denied means that it did not answer, or nothing that can be read.
+// ask asks the application. An error that is not a *DeniedError means that it did not answer, or nothing that can be read.
 func (c *callback) ask(q *http.Request) (Identity, error) {
 	ctx, cancel := context.WithTimeout(c.ctx, callTimeout)
 	defer cancel()
@@ -287,7 +287,9 @@ func (c *callback) ask(q *http.Request) (Identity, error) {
 	case status == http.StatusUnauthorized:
 		return Identity{}, denied("session_refused", "The application does not know this session: sign in")
 	case status == http.StatusForbidden:
-		return Identity{}, &Denied{Status: status, Code: "session_refused", Message: "The application does not let this session in"}
+		return Identity{}, &DeniedError{
+			Status: status, Code: "session_refused", Message: "The application does not let this session in",
+		}
 	case status != http.StatusOK:
 		return Identity{}, fmt.Errorf("the answer's status is %d, not 200, 401 or 403", status)
 	}

@@ -29,7 +29,7 @@ type defaults struct{ subscribe, publish Patterns }
 //	publish     likewise
 //	admin       true or false; missing or null: false
 //
-// Its errors are *Denied.
+// Its errors are *DeniedError.
 func (m members) rights(d defaults) (Identity, error) {
 	subject, ok := m.subject()
 	if !ok {

@@ -135,7 +135,9 @@ func (c *Config) methods() (m methods, err error) {
 		{"Anonymous", c.Anonymous, &m.anonymous},
 	} {
 		if *l.to, err = NewPatterns(l.list); err != nil {
-			return m, &store.SettingError{Field: l.field, Value: strings.Join(l.list, ","), Takes: "patterns of channels are expected, for example orders.*"}
+			return m, &store.SettingError{
+				Field: l.field, Value: strings.Join(l.list, ","), Takes: "patterns of channels are expected, for example orders.*",
+			}
 		}
 	}
 	return m, cmp.Or(checkText("JWTIssuer", c.JWTIssuer), checkText("JWTAudience", c.JWTAudience))
@@ -151,10 +153,14 @@ func (c *Config) checkCombination() error {
 		}
 		byMethod[s.method] = append(byMethod[s.method], s.field)
 		if c.OpenToAll() {
-			return &store.SettingError{Field: s.field, Secret: true, Takes: "it has no effect beside GATEWAY_AUTH=none: remove one of them"}
+			return &store.SettingError{
+				Field: s.field, Secret: true, Takes: "it has no effect beside GATEWAY_AUTH=none: remove one of them",
+			}
 		}
 		if len(byMethod[s.method]) > 1 {
-			return &store.SettingError{Field: s.field, Secret: true, Takes: "there is another setting for the same already: remove one of them"}
+			return &store.SettingError{
+				Field: s.field, Secret: true, Takes: "there is another setting for the same already: remove one of them",
+			}
 		}
 	}
 	for _, name := range c.Auth {

@@ -81,21 +81,23 @@ func (p Patterns) Reach(channel string) bool {
 // String returns the patterns with commas between them.
 func (p Patterns) String() string { return strings.ReplaceAll(p.list, " ", ",") }
 
-// Denied is why a request is not let in. Its texts are meant for whoever made the request.
-type Denied struct {
+// DeniedError is why a request is not let in. Its texts are meant for whoever made the request.
+type DeniedError struct {
 	Status  int    // of HTTP: 401, 403, or 503 if nobody can say now who this is
 	Code    string // for programs; it never changes
 	Message string // for people: a sentence
 }
 
 // Error returns the message.
-func (d *Denied) Error() string { return d.Message }
+func (d *DeniedError) Error() string { return d.Message }
 
-func denied(code, message string) *Denied { return &Denied{Status: 401, Code: code, Message: message} }
+func denied(code, message string) *DeniedError {
+	return &DeniedError{Status: 401, Code: code, Message: message}
+}
 
 // unknownNow is the answer while nobody can say who somebody is.
-func unknownNow(code, message string) *Denied {
-	return &Denied{Status: 503, Code: code, Message: message}
+func unknownNow(code, message string) *DeniedError {
+	return &DeniedError{Status: 503, Code: code, Message: message}
 }
 
 // The answers that say nothing about the credential.
@@ -107,9 +109,9 @@ var (
 	errSubject = denied("invalid_subject", "The subject must be a string or an integer of 1 to 100 "+kind.NameCharacters)
 )
 
-// asDenied returns the Denied in err, or nil.
-func asDenied(err error) *Denied {
-	if d, ok := errors.AsType[*Denied](err); ok {
+// asDenied returns the DeniedError in err, or nil.
+func asDenied(err error) *DeniedError {
+	if d, ok := errors.AsType[*DeniedError](err); ok {
 		return d
 	}
 	return nil

@@ -132,7 +132,7 @@ func newVerifier(keys keySource, issuer, audience string, d defaults) *verifier 
 	return &verifier{keys: keys, parser: jwt.NewParser(options...), defaults: d}
 }
 
-// verify returns who holds a token. Its errors are *Denied.
+// verify returns who holds a token. Its errors are *DeniedError.
 func (v *verifier) verify(ctx context.Context, token string) (Identity, error) {
 	if len(token) > maxToken {
 		return Identity{}, denied("invalid_token", "The token is too long")
@@ -160,7 +160,7 @@ func (v *verifier) verify(ctx context.Context, token string) (Identity, error) {
 }
 
 // tokenDenied says what is wrong with a token, once its signature is good. Of the others it says only that they are wrong.
-func tokenDenied(err error) *Denied {
+func tokenDenied(err error) *DeniedError {
 	if d := asDenied(err); d != nil {
 		return d
 	}
