@@ -199,7 +199,10 @@ func TestWhileTheApplicationIsAwayKnownSessionsGoOn(t *testing.T) {
 	for name, away := range map[string]func(*http.Request) (*http.Response, error){
 		"no connection": func(*http.Request) (*http.Response, error) { return nil, errors.New("connection refused") },
 		"an error":      func(*http.Request) (*http.Response, error) { return says(500, ""), nil },
-		"a redirect": func(*http.Request) (*http.Response, error) {
+		"a redirect": func(q *http.Request) (*http.Response, error) {
+			if q.URL.Path == "/login" {
+				return says(200, `{"sub":"ada"}`), nil
+			}
 			r := says(302, "")
 			r.Header.Set("Location", "/login")
 			return r, nil
