@@ -46,6 +46,7 @@ func init() { //nolint:gochecknoinits // the table refers to functions that look
 		"EVALSHA":      {run: evalSHA, data: true, least: 2, most: -1, noScript: true},
 		"SCRIPT":       {run: script, least: 1, most: -1, noScript: true},
 		"TIME":         {run: clock, loading: true},
+		"INFO":         {run: info, most: -1, loading: true},
 		"FLUSHALL":     {run: flushAll, most: 1, write: true},
 
 		"GET":     {run: get, data: true, least: 1, most: 1},
@@ -55,6 +56,7 @@ func init() { //nolint:gochecknoinits // the table refers to functions that look
 		"TYPE":    {run: typeOf, data: true, least: 1, most: 1},
 		"EXPIRE":  {run: expire, data: true, least: 2, most: 2, write: true},
 		"TTL":     {run: ttl, data: true, least: 1, most: 1},
+		"PTTL":    {run: pttl, data: true, least: 1, most: 1},
 		"HSET":    {run: hset, data: true, least: 3, most: -1, write: true, denyOOM: true},
 		"HSETNX":  {run: hsetnx, data: true, least: 3, most: 3, write: true, denyOOM: true},
 		"HINCRBY": {run: hincrby, data: true, least: 3, most: 3, write: true, denyOOM: true},
@@ -206,6 +208,12 @@ func clock(s *Server, _ *client, _ []string) any {
 	return []any{strconv.FormatInt(now.Unix(), 10), strconv.Itoa(now.Nanosecond() / 1000)}
 }
 
+// info knows what tells one run of a server, and one source of its data, from another.
+func info(s *Server, _ *client, _ []string) any {
+	return fmt.Sprintf("# Server\r\nredis_version:7.0.15\r\nrun_id:%040x\r\n# Replication\r\nrole:master\r\nmaster_replid:%040x\r\n",
+		s.starts, s.starts)
+}
+
 func flushAll(s *Server, _ *client, _ []string) any {
 	s.data = newDataset()
 	return status("OK")
@@ -309,6 +317,17 @@ func ttl(s *Server, _ *client, args []string) any {
 		return int64(-1)
 	}
 	return int64((time.Until(v.expires) + time.Second/2) / time.Second)
+}
+
+func pttl(s *Server, _ *client, args []string) any {
+	v := s.data.get(args[0])
+	switch {
+	case v == nil:
+		return int64(-2)
+	case v.expires.IsZero():
+		return int64(-1)
+	}
+	return int64(time.Until(v.expires) / time.Millisecond)
 }
 
 func hset(s *Server, _ *client, args []string) any {

@@ -48,6 +48,7 @@ type Server struct {
 	channels    map[string][]*client     // subscribers; guarded by mu
 	patterns    []subscription           // guarded by mu
 	running     bool                     // guarded by mu
+	starts      int                      // how often Start was called; guarded by mu
 	host        string                   // guarded by mu
 	thawed      chan struct{}            // closed unless frozen; guarded by mu
 	late        time.Duration            // guarded by mu
@@ -91,6 +92,7 @@ func (s *Server) Start(host string, data *Dataset) {
 		data = newDataset()
 	}
 	s.host, s.data, s.scripts, s.running, s.listener = host, data, newScripts(), true, l
+	s.starts++
 	s.channels, s.patterns, s.clients = map[string][]*client{}, nil, nil
 	s.wg.Go(func() { s.accept(l) })
 }
