@@ -47,7 +47,7 @@ func (s *Server) listNotifications(c echo.Context) error {
 	}{datas(h.Last(n)), lastID(h)})
 }
 
-// lastID returns the event id of a channel's newest position, or "" if Redis does not have the channel.
+// lastID returns the event id of a channel's newest position, or "" if it is not known: Redis has just been emptied.
 func lastID(h store.History) string {
 	if h.Base == (store.Nonce{}) {
 		return ""

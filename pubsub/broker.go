@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -20,11 +21,8 @@ import (
 	"sluice/store/kind"
 )
 
-// Times of the broker.
-const (
-	checkEvery = 5 * time.Second // quiet channels are compared with Redis, unless Config says otherwise
-	finishTime = 3 * time.Second // for storing the raw messages that are left at the end
-)
+// finishTime is for storing the raw messages that are left at the end.
+const finishTime = 3 * time.Second
 
 // Broker connects Redis channels with feeds. It is safe for concurrent use. It is also the prometheus.Collector of what
 // it counts.
@@ -41,9 +39,16 @@ type Broker struct {
 	closed context.Context // ends when Run does: streams that are opened meanwhile give up
 	cancel context.CancelFunc
 
-	mu       sync.Mutex
-	channels map[string]*channel // guarded by mu
-	feeds    shared              // what all feeds have in common
+	mu        sync.Mutex
+	channels  map[string]*channel // guarded by mu
+	list      []*channel          // the same, in any order; guarded by mu
+	feedCount int                 // guarded by mu
+	feeds     shared              // what all feeds have in common
+	rounds    rounds
+
+	epoch atomic.Pointer[store.Epoch] // of the dataset with which all channels were compared; nil: not known yet
+	looks atomic.Int64                // how often Redis was asked which dataset it has, and has said so
+	doubt chan struct{}               // capacity 1: Redis may have another dataset
 
 	staleMu    sync.Mutex
 	stale      []*channel    // to be synchronised; guarded by staleMu
@@ -54,11 +59,11 @@ var errClosed = errors.New("the broker is closed")
 
 // NewBroker returns a Broker on rdb, whose connection options it also uses for its own connection. Run makes it work.
 func NewBroker(rdb *redis.Client, s *store.Store, cfg Config, log *slog.Logger) *Broker {
-	cfg.CheckEvery = cmp.Or(cfg.CheckEvery, checkEvery)
+	cfg.CheckEvery = cmp.Or(cfg.CheckEvery, roundTime)
 	ctx, cancel := context.WithCancel(context.Background())
 	b := &Broker{
 		cfg: cfg, store: s, log: log, cancel: cancel, closed: ctx,
-		channels: make(map[string]*channel), staleAdded: make(chan struct{}, 1),
+		channels: make(map[string]*channel), staleAdded: make(chan struct{}, 1), doubt: make(chan struct{}, 1),
 	}
 	b.intake = ingest.New(s, s.MaxBodyBytes(), log)
 	b.queue = dispatch.New(worker{b}, runtime.GOMAXPROCS(0))
@@ -89,6 +94,8 @@ func (b *Broker) Run(ctx context.Context) {
 	wg.Go(func() { b.queue.Run(ctx) })
 	wg.Go(func() { b.synchronise(ctx) })
 	wg.Go(func() { b.sweep(ctx) })
+	wg.Go(func() { b.watchDataset(ctx) })
+	wg.Go(func() { b.compareInRounds(ctx) })
 	wg.Wait()
 	b.intake.Close(finishTime)
 	b.cancel()
@@ -122,12 +129,7 @@ func (b *Broker) Replica() string { return b.cfg.Replica }
 func (b *Broker) Counts() (channels, feeds int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, c := range b.channels {
-		c.mu.Lock()
-		feeds += len(c.feeds)
-		c.mu.Unlock()
-	}
-	return len(b.channels), feeds
+	return len(b.channels), b.feedCount
 }
 
 // receiver is the broker as a listen.Receiver. Its methods are called by the goroutine that reads Redis, and must not
@@ -170,9 +172,11 @@ func (w worker) Subscribed(channel string) {
 }
 
 func (w worker) Lost(mine func(channel string) bool) {
-	for _, c := range w.b.allChannels() {
-		if mine(c.name) {
-			c.setLost()
+	for some := range w.b.chunks(atOnce) {
+		for _, c := range some {
+			if mine(c.name) {
+				c.setLost()
+			}
 		}
 	}
 }
@@ -184,7 +188,7 @@ func (b *Broker) announced(channel string, payload []byte) {
 	if err != nil {
 		b.stats.malformed.Add(1)
 		b.log.Warn("announcement not readable", "channel", channel, "error", err)
-		return // the next announcement, or the comparison of quiet channels, notices that this event is missing
+		return // the next announcement, or the comparison with Redis, notices that this event is missing
 	}
 	if a.Marker != "" {
 		b.intake.Adopted(channel, ingest.RawID{Marker: a.Marker, Number: a.Number})

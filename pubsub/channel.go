@@ -36,6 +36,7 @@ type channel struct {
 	epoch      int           // guarded by mu
 	becameLive chan struct{} // closed while state is live; guarded by mu
 	busy       bool          // an event has come since the last comparison of quiet channels; guarded by mu
+	unheard    bool          // events may have passed unheard since state was live; guarded by mu
 	verifiedAt time.Time     // when the channel was last synchronised because of a client with an unknown position; guarded by mu
 
 	begun       bool          // the channel was synchronised once, so history is valid; guarded by mu
@@ -44,6 +45,8 @@ type channel struct {
 	loadedAt    time.Time     // when all of history was read from Redis; guarded by mu
 	memoryBytes int           // size of the data of history's events; guarded by mu
 	trail       trail         // guarded by mu
+	tipAt       time.Time     // when history got its tip; guarded by mu
+	keptUntil   time.Time     // when Redis forgets the tip if nothing is published; guarded by mu
 
 	pending      []store.Event // announced while not live, in order; guarded by mu
 	pendingBytes int           // size of pending; guarded by mu
@@ -56,6 +59,10 @@ type channel struct {
 	// The fields below belong to the broker. Its mu guards them.
 	users     int // streams, and one more if the channel is always followed
 	idleSince time.Time
+	index     int // in the broker's list
+
+	rounds *rounds // nil: the channel is not a broker's
+	turn   int     // its place there, see rounds; guarded by rounds.mu
 }
 
 // state is how well a channel is connected to Redis.
@@ -84,8 +91,8 @@ const (
 func (c *channel) judge(e store.Event) verdict {
 	tip := c.history.Tip.Position
 	switch {
-	case e.Position.Offset == tip.Offset+1 && e.Prev == tip.Nonce:
-		return deliver
+	case e.Position.Offset == tip.Offset+1 && (e.Prev == tip.Nonce || tip.Offset == 0):
+		return deliver // the first event's Prev is the channel's base, which is made with it
 	case c.history.Has(e.Position) || c.trail.has(e.Position):
 		return ignore
 	default:
@@ -115,7 +122,7 @@ func (c *channel) announced(e store.Event) (stale bool) {
 // addPending keeps an event until the channel is live; c.mu is held.
 func (c *channel) addPending(e store.Event) {
 	if c.pendingBytes += len(e.Data) + overhead; c.pendingBytes > maxPending {
-		c.pendingLost = true
+		c.pendingLost, c.unheard = true, true
 		return
 	}
 	c.pending = append(c.pending, e)
@@ -136,6 +143,7 @@ func (c *channel) setBehind() (stale bool) {
 	if c.state == lost {
 		return false
 	}
+	c.unheard = true
 	c.setState(subscribed) // with a new epoch: what was read of Redis before may lack what was dropped
 	return true
 }
@@ -145,6 +153,7 @@ func (c *channel) setLost() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.setState(lost)
+	c.unheard = true
 	c.pending, c.pendingBytes, c.pendingLost = nil, 0, false // they will be read from Redis
 }
 
@@ -159,27 +168,38 @@ func (c *channel) setState(s state) {
 		}
 	}
 	c.state = s
-	if s == subscribed {
+	switch s {
+	case live:
+		c.unheard = false
+	case subscribed:
 		c.epoch++
 	}
 }
 
-// endPeriod ends a period between two comparisons of quiet channels. It reports whether the channel is to be compared
-// now: it is live, and had no event in that period (or always is true).
-func (c *channel) endPeriod(always bool) bool {
+// beginCompare begins a comparison with Redis, which compare ends. It reports whether the channel is live.
+func (c *channel) beginCompare() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	quiet := !c.busy
 	c.busy = false
-	return c.state == live && (quiet || always)
+	return c.state == live
 }
 
-// compare returns true if the channel's tip differs from tip, which was read from Redis. Then the channel must be
-// synchronised. If an event has come since endPeriod, tip may be older than it, so compare returns false.
+// compare returns true if the channel's tip differs from tip, which was read from Redis after beginCompare. Then the channel
+// must be synchronised. If an event has come since beginCompare, tip may be older than it, so compare returns false.
 func (c *channel) compare(tip store.Tip) (stale bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.state != live || c.busy || tip.Position == c.history.Tip.Position && tip.Base == c.history.Base {
+	if c.state == live && tip.Base == c.history.Base {
+		c.history.Tip.Epoch = tip.Epoch
+	}
+	if c.state != live || c.busy {
+		return false
+	}
+	if tip.Position.Offset == 0 {
+		c.align(tip)
+	}
+	if tip.Position == c.history.Tip.Position && tip.Base == c.history.Base {
+		c.confirm(tip)
 		return false
 	}
 	c.setState(subscribed)
@@ -189,8 +209,16 @@ func (c *channel) compare(tip store.Tip) (stale bool) {
 // deliver appends the next event to the memory and to all feeds; c.mu is held.
 func (c *channel) deliver(e store.Event) {
 	c.busy = true
+	if e.Position.Offset == 1 {
+		c.history.Base = e.Prev
+	}
 	c.history.Events = append(c.history.Events, e)
 	c.history.Tip.Position, c.history.Tip.Final = e.Position, e.Final
+	c.tipAt = time.Now()
+	c.keptUntil = c.tipAt.Add(c.rule.MetaTTL)
+	if e.Position.Offset == 1 {
+		c.inRounds()
+	}
 	c.memoryBytes += len(e.Data)
 	c.toFeeds(e)
 	c.trim()
@@ -216,6 +244,15 @@ func (c *channel) feed(encoder Encoder, limit int, shared *shared) *Feed {
 	f := &Feed{channel: c, encoder: encoder, limit: limit, shared: shared}
 	c.feeds = append(c.feeds, f)
 	return f
+}
+
+// sweepFeeds drops frames that are too old.
+func (c *channel) sweepFeeds(now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, f := range c.feeds {
+		f.sweep(now)
+	}
 }
 
 // remove ends a feed that no stream follows any more.

@@ -45,7 +45,7 @@ func (c *channel) replay(s resumePoint) (p part, missing need) {
 		}
 		p.events, p.gap = c.history.Events, store.Unknown
 	default:
-		p.events, p.gap = c.history.After(c.trail.translate(s.at))
+		p.events, p.gap = c.history.After(c.place(c.trail.translate(s.at)))
 		switch {
 		case p.gap == store.Reset && c.epoch == s.epoch:
 			return p, needVerification

@@ -26,6 +26,7 @@ func (c *channel) synchronise(epoch int, tip store.Tip, read func() (store.Histo
 	if c.state != subscribed || c.epoch != epoch {
 		return c.state == subscribed, nil
 	}
+	c.align(tip)
 	switch {
 	case !c.begun && !c.rule.Latest:
 		c.begin(store.History{Tip: tip}.Extended(c.pending))
@@ -39,6 +40,9 @@ func (c *channel) synchronise(epoch int, tip store.Tip, read func() (store.Histo
 	if !c.deliverPending() || c.pendingLost {
 		c.pendingLost = false
 		return true, nil
+	}
+	if tip.Position == c.history.Tip.Position {
+		c.confirm(tip)
 	}
 	c.setState(live)
 	return false, nil
@@ -62,6 +66,7 @@ func (c *channel) synchroniseFully(epoch int, read func() (store.History, error)
 		return true, nil // Redis was emptied after tip was read
 	}
 	if theirs = theirs.Extended(c.pending); begun {
+		c.align(theirs.Tip)
 		c.catchUp(theirs)
 	} else {
 		c.begin(theirs)
@@ -85,7 +90,7 @@ func (c *channel) reaches(tip store.Tip) bool {
 func (c *channel) forgetUnknown(n int) {
 	kept := make([]store.Event, 0, len(c.pending))
 	for i, e := range c.pending {
-		if i < n && c.judge(e) == repair {
+		if i < n && (c.judge(e) == repair || e.Position.Offset == 1 && e.Prev != c.history.Base) {
 			c.pendingBytes -= len(e.Data) + overhead
 			continue
 		}
@@ -115,6 +120,7 @@ func (c *channel) deliverPending() bool {
 // begin gives the channel its first history; c.mu is held.
 func (c *channel) begin(h store.History) {
 	c.begun, c.history, c.whole = true, h, c.rule.Latest
+	c.noteTip()
 	c.trail.add(h.Tip.Position)
 	for _, e := range h.Events {
 		c.memoryBytes += len(e.Data)
@@ -133,6 +139,7 @@ func (c *channel) catchUp(theirs store.History) {
 	}
 	// The events in memory may belong to an abandoned branch, so the stored history replaces them.
 	c.history, c.whole, c.loadedAt, c.memoryBytes = theirs, true, time.Now(), 0
+	c.noteTip()
 	for _, e := range theirs.Events {
 		c.memoryBytes += len(e.Data)
 	}

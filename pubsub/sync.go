@@ -3,6 +3,7 @@ package pubsub
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -18,7 +19,6 @@ const (
 	tipsAtOnce       = 1000                   // channels in one pipeline
 	readTimeout      = 5 * time.Second        // one reading of Redis
 	verifyEvery      = 100 * time.Millisecond // between two comparisons of a channel for clients with unknown positions
-	touchEvery       = 20 * time.Minute       // the positions of followed channels are renewed, so that they do not expire in Redis
 )
 
 // synchroniseLater puts a channel into the queue of those to be compared with Redis. It does not wait.
@@ -101,7 +101,7 @@ func (b *Broker) synchronisePart(ctx context.Context, part []*channel) (failed [
 	for i, c := range part {
 		epochs[i], _ = c.staleEpoch()
 	}
-	tips, errs := b.tips(ctx, part, false)
+	tips, errs := b.tips(ctx, part)
 	if err := b.listener.Fence(ctx); err != nil {
 		return part, nil
 	}
@@ -112,6 +112,9 @@ func (b *Broker) synchronisePart(ctx context.Context, part []*channel) (failed [
 		wg.Go(func() {
 			for i := range next {
 				problem := errs[i]
+				if errors.Is(problem, store.ErrNoEpoch) {
+					b.doubtDataset() // it makes one
+				}
 				if problem == nil {
 					problem = b.synchroniseOne(ctx, part[i], epochs[i], tips[i])
 				}
@@ -151,16 +154,15 @@ func (b *Broker) synchroniseOne(ctx context.Context, c *channel, epoch int, tip 
 	return err
 }
 
-// tips reads the tips of channels from Redis. With touch it also renews the time after which Redis forgets their
-// positions.
-func (b *Broker) tips(ctx context.Context, channels []*channel, touch bool) ([]store.Tip, []error) {
+// tips reads the tips of channels from Redis.
+func (b *Broker) tips(ctx context.Context, channels []*channel) ([]store.Tip, []error) {
 	names := make([]string, len(channels))
 	for i, c := range channels {
 		names[i] = c.name
 	}
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	return b.store.Tips(ctx, names, touch)
+	return b.store.Tips(ctx, names)
 }
 
 // history reads what Redis has stored of a channel.
@@ -169,26 +171,4 @@ func (b *Broker) history(ctx context.Context, channel string) (store.History, er
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	return b.store.History(ctx, channel)
-}
-
-// compareQuiet compares channels that had no event lately with Redis. That finds a lost announcement that no other one
-// followed, and a Redis that was emptied.
-func (b *Broker) compareQuiet(ctx context.Context, touch bool) {
-	if b.listener.Ready() != nil {
-		return // the next session synchronises all channels anyway
-	}
-	var quiet []*channel
-	for _, c := range b.allChannels() {
-		if c.endPeriod(touch) {
-			quiet = append(quiet, c)
-		}
-	}
-	for part := range slices.Chunk(quiet, tipsAtOnce) {
-		tips, errs := b.tips(ctx, part, touch)
-		for i, c := range part {
-			if errs[i] == nil && c.compare(tips[i]) {
-				b.synchroniseLater(c)
-			}
-		}
-	}
 }

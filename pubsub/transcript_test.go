@@ -228,7 +228,7 @@ func (s *channelScript) step(t *testing.T, command string, args []string) {
 	case "synchronise":
 		s.synchronise(t)
 	case "compare":
-		if c.endPeriod(false) {
+		if c.beginCompare() {
 			c.compare(s.history().Tip)
 		}
 	case "resume", "connect":

@@ -33,8 +33,8 @@ func (e *FormatError) Error() string {
 }
 
 // CheckFormat returns a *[FormatError] if Redis holds, under this Store's prefix, what another version of the gateway wrote.
-// If nobody has written there, it notes the format of this version. Append, Adopt and Tips check it the first time, so a call
-// is needed only to learn of it earlier. After it has returned nil once, Redis is not asked again.
+// If nobody has written there, it notes the format of this version, and makes an epoch. Append, Adopt and Tips check it the
+// first time, so a call is needed only to learn of it earlier. After it has returned nil once, Redis is not asked again.
 func (s *Store) CheckFormat(ctx context.Context) error {
 	if s.format.known.Load() {
 		return nil
@@ -44,9 +44,14 @@ func (s *Store) CheckFormat(ctx context.Context) error {
 	if s.format.known.Load() {
 		return nil
 	}
+	return s.checkFormat(ctx, newEpochName())
+}
+
+// checkFormat is CheckFormat; an epoch that is missing gets the given name. s.format.mu is held.
+func (s *Store) checkFormat(ctx context.Context, epoch string) error {
 	p := s.rdb.Pipeline()
 	set := p.SetArgs(ctx, s.names.format(), formatNow, redis.SetArgs{Mode: "NX"})
-	get := p.Get(ctx, s.names.format())
+	get, has, now := p.Get(ctx, s.names.format()), s.epochOf(ctx, p, ""), p.Time(ctx)
 	_, failed := p.Exec(ctx)
 	switch found, err := get.Result(); {
 	case err == nil && found == "" && failed != nil: // no connection: then the commands have no errors of their own
@@ -57,6 +62,18 @@ func (s *Store) CheckFormat(ctx context.Context) error {
 		return fmt.Errorf("read the format of what Redis holds: %w", err)
 	case found != formatNow:
 		return &FormatError{Prefix: s.cfg.Prefix, Found: found}
+	}
+	s.noteTime(now)
+	if errors.Is(has.Err(), redis.Nil) {
+		err := s.rdb.SetArgs(ctx, s.names.epoch(), epoch, redis.SetArgs{Mode: "NX"}).Err()
+		_, refused := errors.AsType[redis.Error](err)
+		switch {
+		case err == nil, errors.Is(err, redis.Nil): // with Nil another replica was faster
+		case refused:
+			return nil // Redis takes nothing now; the next call asks again
+		default:
+			return fmt.Errorf("make an epoch: %w", err)
+		}
 	}
 	s.format.known.Store(true)
 	return nil

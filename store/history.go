@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // Reason says why events cannot be delivered; it is what a client reads in a gap notice.
@@ -93,18 +95,20 @@ func (h History) After(p Position) (events []Event, gap Reason) {
 // Last returns the newest n events, or as many as there are, oldest first.
 func (h History) Last(n int) []Event { return h.Events[max(0, len(h.Events)-n):] }
 
-// History returns all that is stored of a channel. A channel that Redis does not have gets the zero History.
+// History returns all that is stored of a channel. A channel without events gets the zero History while Redis has no epoch
+// ([ErrNoEpoch]).
 //
 // The list and the position must be of the same moment. A transaction would guarantee that, but a full Redis refuses
 // even a transaction that only reads. Therefore the position is read before and after the list, and if the two differ,
-// everything is read again. The three commands are sent together, so that this is rare.
+// everything is read again. The commands are sent together, so that this is rare.
 func (s *Store) History(ctx context.Context, channel string) (History, error) {
 	for try := 1; ; try++ {
 		p := s.rdb.Pipeline()
 		before := p.HMGet(ctx, s.names.meta(channel), tipFields...)
 		list := p.LRange(ctx, s.names.history(channel), 0, -1)
-		after := p.HMGet(ctx, s.names.meta(channel), tipFields...)
-		if _, err := p.Exec(ctx); err != nil {
+		after, left := p.HMGet(ctx, s.names.meta(channel), tipFields...), p.PTTL(ctx, s.names.meta(channel))
+		asked := s.epochOf(ctx, p, channel)
+		if _, err := p.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 			return History{}, fmt.Errorf("read history of channel %q: %w", channel, err)
 		}
 		if !slices.Equal(before.Val(), after.Val()) {
@@ -113,13 +117,17 @@ func (s *Store) History(ctx context.Context, channel string) (History, error) {
 			}
 			return History{}, fmt.Errorf("read history of channel %q: its position changed during 100 readings", channel)
 		}
-		tip, err := parseTip(before.Val())
-		if errors.Is(err, errNoMeta) {
-			return History{}, nil
-		}
-		if err != nil {
+		epoch := s.epochFrom(asked)
+		switch tip, err := parseTip(before.Val()); {
+		case err == nil:
+			tip.Epoch, tip.Left = epoch, leftOf(left)
+			return newHistory(channel, tip, list.Val()), nil
+		case !errors.Is(err, errNoMeta):
 			return History{}, fmt.Errorf("position of channel %q: %w", channel, err)
+		case epoch == nil:
+			return History{}, nil
+		default:
+			return History{Tip: epoch.Empty(channel)}, nil
 		}
-		return newHistory(channel, tip, list.Val()), nil
 	}
 }

@@ -55,13 +55,16 @@ func (n Names) Probe(replica string) string { return n.probe + replica }
 // format is the key that says in which format the other keys are written.
 func (n Names) format() string { return n.keys + "format" }
 
+// epoch is the key that names the dataset. It is the only one beside format that never expires.
+func (n Names) epoch() string { return n.keys + "epoch" }
+
 // history is the list of a channel's recent events, newest first.
 func (n Names) history(channel string) string { return n.keys + "history:{" + channel + "}" }
 
 // meta is the hash of what is known of a channel. An empty field is none.
 //
 //	offset, nonce  of the newest event
-//	base           the nonce of offset 0
+//	base           the nonce of offset 0, with the day on which the channel got its first event
 //	final          set if the newest event is a final one
 //	progress       the newest progress, if the channel is a task's
 func (n Names) meta(channel string) string { return n.keys + "meta:{" + channel + "}" }
@@ -82,7 +85,6 @@ func (n Names) rejected(channel string) string { return n.keys + "rejected:{" + 
 
 // Bounds of what no kind.Rule bounds.
 const (
-	freshTTL        = time.Hour       // of the meta key of a channel that has had no event
 	onceTTL         = 5 * time.Minute // of a once key
 	adoptedTTL      = time.Hour       // of an adopted key; no replica presents a message for longer than a quarter of it
 	rejectedCap     = 100             // entries of a rejected key

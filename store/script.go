@@ -103,7 +103,7 @@ func (a messageArgs) argv() []any {
 func (s *Store) ruleArgs(channel string) ruleArgs {
 	r := s.Rule(channel)
 	return ruleArgs{
-		Live: s.names.Live(channel), Capacity: r.Capacity, Base: NewNonce().String(),
+		Live: s.names.Live(channel), Capacity: r.Capacity, Base: s.newBase().String(),
 		TTL: seconds(r.TTL), MetaTTL: seconds(r.MetaTTL), FinalTTL: seconds(r.FinalTTL),
 	}
 }

@@ -18,6 +18,8 @@ type Store struct {
 	scripts *batcher
 	format  formatCheck
 	refusal atomic.Pointer[Refusal] // of the newest publish; nil if Redis took it
+	epoch   atomic.Pointer[Epoch]   // the newest that was read
+	clock   atomic.Pointer[redisClock]
 }
 
 // Config holds the settings of a Store.

@@ -397,34 +397,6 @@ func TestARejectedRawMessageIsKeptOnceWithItsReason(t *testing.T) {
 	})
 }
 
-func TestTipsGiveAnUntouchedChannelABaseThatStays(t *testing.T) {
-	each(t, func(t *testing.T, s *store.Store, rdb *redis.Client) {
-		names := []string{"a", "b", "c"}
-		tips := func(touch bool) []store.Tip {
-			all, errs := s.Tips(t.Context(), names, touch)
-			if err := errors.Join(errs...); err != nil {
-				t.Fatal(err)
-			}
-			return all
-		}
-		first := tips(false)
-		e := appendEvent(t, s, "b", `1`)
-		second := tips(true)
-		if first[0] != second[0] || first[0].Base == (store.Nonce{}) || first[0].Position.Offset != 0 {
-			t.Errorf("untouched channel: %+v then %+v", first[0], second[0])
-		}
-		if second[1].Position != e.Position || second[1].Base != first[1].Base || e.Prev != first[1].Base {
-			t.Errorf("channel with one event: %+v then %+v, event %+v", first[1], second[1], e)
-		}
-		if err := rdb.FlushAll(t.Context()).Err(); err != nil {
-			t.Fatal(err)
-		}
-		if third := tips(false); third[0].Base == first[0].Base {
-			t.Errorf("base after FLUSHALL: %+v", third[0])
-		}
-	})
-}
-
 func TestHistoryEndsWhereSomebodyElsePushedIntoTheList(t *testing.T) {
 	each(t, func(t *testing.T, s *store.Store, rdb *redis.Client) {
 		appendEvent(t, s, "c", `1`)
@@ -445,7 +417,7 @@ func TestAnErrorOfRedisIsReported(t *testing.T) {
 	if _, _, err := s.Append(ctx, kind.Draft{Channel: "c", Data: []byte(`1`)}, store.AppendOptions{}); err == nil {
 		t.Error("append: no error")
 	}
-	if _, errs := s.Tips(ctx, []string{"c"}, true); errs[0] == nil {
+	if _, errs := s.Tips(ctx, []string{"c"}); errs[0] == nil {
 		t.Error("tips: no error")
 	}
 	if _, err := s.History(ctx, "c"); err == nil {
@@ -459,7 +431,7 @@ func TestOneChannelsBrokenKeyDoesNotConcernTheOthers(t *testing.T) {
 		if err := rdb.Set(t.Context(), "sluice:meta:{bad}", "somebody else's", time.Minute).Err(); err != nil {
 			t.Fatal(err)
 		}
-		tips, errs := s.Tips(t.Context(), []string{"bad", "good", "new"}, false)
+		tips, errs := s.Tips(t.Context(), []string{"bad", "good", "new"})
 		if errs[0] == nil || errs[1] != nil || errs[2] != nil || tips[1].Position != e.Position {
 			t.Errorf("tips %+v, errors %v", tips, errs)
 		}

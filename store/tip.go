@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -12,29 +13,45 @@ import (
 // Tip says where a channel ends: its newest event, and how that event can be verified.
 type Tip struct {
 	Position Position // of the newest event; (0, Base) if there was none
-	Base     Nonce    // the nonce of offset 0; when it changes, Redis has lost the channel and the channel began anew
+	Base     Nonce    // the nonce of offset 0; if it is another one, the channel began anew
 	Final    bool     // the newest event ended the channel
+	Epoch    *Epoch   // of the dataset and the day when the tip was read; nil if it is not known
+	// Left is how long Redis keeps the position from then on; 0 if the channel has had no event.
+	Left time.Duration
 }
 
-// errNoMeta is the error of a tip that Redis does not have: nobody ever asked for the channel, or all its keys expired.
-var errNoMeta = errors.New("channel is unknown")
+// Place returns the place that p stands for. It is p, unless p was told to a client while the channel had no event, in this
+// epoch and so lately that no event of that time can have been forgotten: then it is the place before the first event. keep
+// is how long Redis keeps the channel's position after the newest event.
+func (t Tip) Place(channel string, keep time.Duration, p Position) Position {
+	if p.Offset != 0 || t.Epoch == nil || !t.Epoch.told(channel, p.Nonce, keep) {
+		return p
+	}
+	// After the channel was born nobody was told that it is empty, unless Redis had lost it for a time.
+	if t.Position.Offset > 0 && int16(bornOn(p.Nonce)-bornOn(t.Base)) > 1 {
+		return p
+	}
+	return Position{Nonce: t.Base}
+}
 
-// parseTip reads the reply of HMGET meta offset nonce base final.
+// errNoMeta is the error of a tip that Redis does not have: the channel never had an event, or all its keys expired.
+var errNoMeta = errors.New("channel has no events")
+
+var tipFields = []string{"offset", "nonce", "base", "final"}
+
+// parseTip reads the reply of HMGET for tipFields.
 func parseTip(fields []any) (Tip, error) {
 	text := func(i int) string {
 		s, _ := fields[i].(string)
 		return s
 	}
-	if len(fields) != 4 || text(2) == "" {
+	if len(fields) != len(tipFields) || text(0) == "" {
 		return Tip{}, errNoMeta
 	}
-	base, err := parseNonce(text(2))
-	if err != nil {
+	t := Tip{Final: text(3) != ""}
+	var err error
+	if t.Base, err = parseNonce(text(2)); err != nil {
 		return Tip{}, fmt.Errorf("%w: base: %w", errUnreadable, err)
-	}
-	t := Tip{Position: Position{Nonce: base}, Base: base, Final: text(3) != ""}
-	if text(0) == "" {
-		return t, nil
 	}
 	if t.Position.Offset, err = strconv.ParseUint(text(0), 10, 64); err != nil {
 		return Tip{}, fmt.Errorf("%w: offset: %w", errUnreadable, err)
@@ -45,19 +62,18 @@ func parseTip(fields []any) (Tip, error) {
 	return t, nil
 }
 
-var tipFields = []string{"offset", "nonce", "base", "final"}
+// Empty returns the tip of a channel without events.
+func (e *Epoch) Empty(channel string) Tip {
+	base := e.origin(channel)
+	return Tip{Position: Position{Nonce: base}, Base: base, Epoch: e}
+}
 
-// Tips returns the tips of channels, in their order. It needs at most two round trips, however many channels there are.
+// Tips returns the tips of channels, in their order. It needs one round trip, however many channels there are, and writes
+// nothing.
 //
-// A channel that Redis does not have gets a base, so that from then on a position in it can be verified.
-//
-// With touch, Redis keeps the positions for another MetaTTL of the channel's rule, so that a channel that is watched is
-// not forgotten. The position of a channel that has had no event is kept for an hour only, because anybody who reads can
-// invent channels.
-//
-// Each channel has an error of its own. A key that another program wrote, or a Redis that is too full for a new channel,
-// must not disturb the other channels.
-func (s *Store) Tips(ctx context.Context, channels []string, touch bool) ([]Tip, []error) {
+// Each channel has an error of its own: a key that another program wrote must not disturb the other channels. Those without
+// events have [ErrNoEpoch] while Redis has no epoch.
+func (s *Store) Tips(ctx context.Context, channels []string) ([]Tip, []error) {
 	tips, errs := make([]Tip, len(channels)), make([]error, len(channels))
 	if err := s.CheckFormat(ctx); err != nil { // whoever follows a channel asks for its tip first
 		for i := range errs {
@@ -65,55 +81,39 @@ func (s *Store) Tips(ctx context.Context, channels []string, touch bool) ([]Tip,
 		}
 		return tips, errs
 	}
-	replies := make([]*redis.SliceCmd, len(channels))
+	replies, left := make([]*redis.SliceCmd, len(channels)), make([]*redis.DurationCmd, len(channels))
 	p := s.rdb.Pipeline()
 	for i, c := range channels {
 		replies[i] = p.HMGet(ctx, s.names.meta(c), tipFields...)
+		left[i] = p.PTTL(ctx, s.names.meta(c))
 	}
+	asked := s.epochOf(ctx, p, "")
 	_, _ = p.Exec(ctx) // each command has its own error
-	var fresh, alive []int
-	for i, r := range replies {
-		tips[i], errs[i] = tipOf(r, channels[i])
-		switch {
-		case errors.Is(errs[i], errNoMeta):
-			fresh = append(fresh, i)
-		// Not a task: it may end at this moment, and then its keys must expire soon.
-		case errs[i] == nil && touch && !s.Rule(channels[i]).Latest:
-			alive = append(alive, i)
+	epoch := s.epochFrom(asked)
+	for i, c := range channels {
+		fields, err := replies[i].Result()
+		if err != nil {
+			errs[i] = fmt.Errorf("read position of channel %q: %w", c, err)
+			continue
 		}
-	}
-	if len(fresh)+len(alive) == 0 {
-		return tips, errs
-	}
-	p = s.rdb.Pipeline()
-	for _, i := range alive {
-		ttl := s.Rule(channels[i]).MetaTTL
-		if tips[i].Position.Offset == 0 {
-			ttl = freshTTL
+		switch tips[i], err = parseTip(fields); {
+		case err == nil:
+			tips[i].Epoch, tips[i].Left = epoch, leftOf(left[i])
+		case !errors.Is(err, errNoMeta):
+			errs[i] = fmt.Errorf("position of channel %q: %w", c, err)
+		case epoch == nil:
+			errs[i] = fmt.Errorf("position of channel %q: %w", c, noEpoch(asked))
+		default:
+			tips[i] = epoch.Empty(c)
 		}
-		p.Expire(ctx, s.names.meta(channels[i]), ttl)
-	}
-	for _, i := range fresh {
-		p.HSetNX(ctx, s.names.meta(channels[i]), "base", NewNonce().String()) // if several replicas try, the first base stays
-		p.Expire(ctx, s.names.meta(channels[i]), freshTTL)
-		replies[i] = p.HMGet(ctx, s.names.meta(channels[i]), tipFields...)
-	}
-	_, _ = p.Exec(ctx)
-	for _, i := range fresh {
-		tips[i], errs[i] = tipOf(replies[i], channels[i])
 	}
 	return tips, errs
 }
 
-// tipOf reads the reply to HMGET for one channel.
-func tipOf(r *redis.SliceCmd, channel string) (Tip, error) {
-	fields, err := r.Result()
-	if err != nil {
-		return Tip{}, fmt.Errorf("read position of channel %q: %w", channel, err)
+// noEpoch returns why no epoch could be read.
+func noEpoch(reply *redis.StringCmd) error {
+	if err := reply.Err(); err != nil && !errors.Is(err, redis.Nil) {
+		return err
 	}
-	t, err := parseTip(fields)
-	if err != nil {
-		return Tip{}, fmt.Errorf("position of channel %q: %w", channel, err)
-	}
-	return t, nil
+	return ErrNoEpoch
 }

@@ -40,10 +40,12 @@ func contents(t *testing.T, rdb *redis.Client) map[string]string {
 	return all
 }
 
-// keysOf returns all keys but the one that names the format, which has no TTL.
+// keysOf returns all keys but the two that name the format and the dataset, which have no TTL.
 func keysOf(t *testing.T, rdb *redis.Client) []string {
 	t.Helper()
-	return slices.DeleteFunc(rdb.Keys(t.Context(), "*").Val(), func(key string) bool { return key == "sluice:format" })
+	return slices.DeleteFunc(rdb.Keys(t.Context(), "*").Val(), func(key string) bool {
+		return key == "sluice:format" || key == "sluice:epoch"
+	})
 }
 
 // restricted returns a client whose user may do everything but what the rules forbid.
