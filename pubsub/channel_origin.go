@@ -31,9 +31,12 @@ func (c *channel) inRounds() {
 	}
 }
 
-// confirm notes that Redis has the tip that the channel has, and when; c.mu is held.
+// confirm notes that Redis has the tip that the channel has; c.mu is held.
 func (c *channel) confirm(tip store.Tip) {
-	c.history.Tip.Epoch, c.keptUntil = tip.Epoch, time.Now().Add(tip.Left)
+	c.history.Tip.Epoch = tip.Epoch
+	if tip.Left > 0 {
+		c.keptUntil = time.Now().Add(tip.Left)
+	}
 }
 
 // align gives the channel's origin the name that it has in theirs, a tip that was read from Redis, if it is the same place:

@@ -94,7 +94,7 @@ func (w *watcher) renew(ctx context.Context, emptied bool) error {
 	case len(known) == 0:
 		return b.store.RenewEpoch(ctx, nil)
 	}
-	tips, errs := b.tips(ctx, known)
+	tips, errs := b.tips(ctx, known, false)
 	for i, c := range known {
 		if errs[i] == nil && c.standsAt(tips[i].Position) {
 			b.log.Warn("Redis has lost its epoch, but not its data: the epoch is put back", "for example", c.name)

@@ -18,8 +18,9 @@
 //
 //   - An event is delivered at once if it follows the last one: its offset is the next, and it names the nonce of the
 //     last one as that of its predecessor. Otherwise the channel is compared with what Redis has stored.
-//   - After every reconnection all channels are compared with Redis. Those on which nothing comes are compared every few
-//     seconds too.
+//   - After every reconnection all channels are compared with Redis.
+//   - Channels with events are compared one after the other, each every ten seconds.
+//   - Every second Redis is asked which dataset it has. When it is another one, all channels are compared.
 //   - Every second a probe is published and must arrive. A connection that does not deliver it is replaced, even if TCP
 //     takes it for alive, and the replica is not ready until then.
 //
@@ -53,6 +54,32 @@
 //
 // A client may be ahead of a replica: it got event 7 from another one, and this one has heard of 6. A position that is
 // unknown here is therefore never reported as lost before Redis was asked.
+//
+// Dataset. A channel without events is not read from Redis once it is live, however long it is watched: there is nothing to
+// read. What tells that Redis has lost everything, or has become another Redis, is asked for once a second: the epoch (see
+// [store.Epoch]), the run_id and the master_replid of INFO. If one of them changes, all channels are compared. So connected
+// clients of empty channels learn within a second or two that Redis was emptied. They have missed nothing, so they are told
+// their new place and no gap. A client that comes back with a place of the earlier epoch is told of a gap with the reason
+// "reset": nobody knows what there was.
+//
+// If the epoch is missing, a replica looks for an event that it knew when it last saw the epoch. If Redis still has one, only
+// the key was lost, and the same epoch is put back. If not, Redis gets a new one. A replica that knows no event waits three
+// seconds for others that do, unless the format is missing as well, which is made together with the epoch.
+//
+// Rounds. Comparing channels with events one after the other finds what nothing else does: an event that was stored and whose
+// announcement got lost, a channel that has expired, and keys that somebody has deleted. When Redis has forgotten a channel by
+// itself, because nothing was published for a week and the time of its history, connected clients have missed nothing, and are
+// told their new place. Where Redis has no INFO (the embedded one, some that are rented, or a user without the right to it),
+// a Redis that was exchanged for another one while the connection stayed is found by the rounds alone; that means that a
+// channel without events is not compared then.
+//
+// BenchmarkWatchedChannels, redis-server 7.0.15, 10,000 channels on which nothing is published, beside other work:
+//
+//	                                    first edition   now
+//	without events: keys                10,000          0
+//	without events: bytes of Redis      612             440      for each, of which 440 are the subscriptions
+//	without events: commands of Redis   1,490           7        a second, all together
+//	with events: commands of Redis      1,501           1,016    a second, all together
 //
 // Feed. An event is encoded once for each representation of its channel that somebody follows, by the goroutine that reads
 // Redis, whoever follows the channel together with what other channels and through which filter. What differs from stream to

@@ -109,7 +109,7 @@ func waitFor(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-func (r *replica) append(t *testing.T, channel, data string) store.Event {
+func (r *replica) append(t testing.TB, channel, data string) store.Event {
 	t.Helper()
 	d, err := kind.DraftJSON(channel, "", []byte(data))
 	if err != nil {

@@ -117,7 +117,7 @@ func (b *Broker) compareSome(ctx context.Context, some []*channel, fenced bool) 
 	if len(quiet) == 0 {
 		return nil
 	}
-	tips, errs := b.tips(ctx, quiet)
+	tips, errs := b.tips(ctx, quiet, false)
 	if fenced {
 		if err := b.listener.Fence(ctx); err != nil {
 			return err

@@ -67,7 +67,7 @@ func TestEachChannelHasItsTurnWhoeverComesAndGoes(t *testing.T) {
 // have missed nothing then.
 func TestWhatRedisForgetsByItselfIsNoGapForWhoIsConnected(t *testing.T) {
 	s := store.New(storetest.Mini(t).Client(t), store.Config{HistorySize: 10, HistoryTTL: time.Hour})
-	tips, errs := s.Tips(t.Context(), []string{"orders"})
+	tips, errs := s.Tips(t.Context(), []string{"orders"}, true)
 	if errs[0] != nil {
 		t.Fatal(errs[0])
 	}
@@ -131,7 +131,7 @@ func TestConnectedClientsOfAnEmptyChannelAreToldTheirPlaceEveryDay(t *testing.T)
 	noon := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 	on := func(days int) store.Tip {
 		server.Mini.SetTime(noon.AddDate(0, 0, days))
-		tips, errs := store.New(server.Client(t), store.Config{HistorySize: 1, HistoryTTL: time.Hour}).Tips(t.Context(), []string{"empty"})
+		tips, errs := store.New(server.Client(t), store.Config{HistorySize: 1, HistoryTTL: time.Hour}).Tips(t.Context(), []string{"empty"}, true)
 		if errs[0] != nil {
 			t.Fatal(errs[0])
 		}

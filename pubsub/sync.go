@@ -101,7 +101,7 @@ func (b *Broker) synchronisePart(ctx context.Context, part []*channel) (failed [
 	for i, c := range part {
 		epochs[i], _ = c.staleEpoch()
 	}
-	tips, errs := b.tips(ctx, part)
+	tips, errs := b.tips(ctx, part, true)
 	if err := b.listener.Fence(ctx); err != nil {
 		return part, nil
 	}
@@ -154,15 +154,15 @@ func (b *Broker) synchroniseOne(ctx context.Context, c *channel, epoch int, tip 
 	return err
 }
 
-// tips reads the tips of channels from Redis.
-func (b *Broker) tips(ctx context.Context, channels []*channel) ([]store.Tip, []error) {
+// tips reads the tips of channels from Redis; with left also how long Redis keeps them.
+func (b *Broker) tips(ctx context.Context, channels []*channel, left bool) ([]store.Tip, []error) {
 	names := make([]string, len(channels))
 	for i, c := range channels {
 		names[i] = c.name
 	}
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	return b.store.Tips(ctx, names)
+	return b.store.Tips(ctx, names, left)
 }
 
 // history reads what Redis has stored of a channel.

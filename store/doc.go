@@ -16,6 +16,7 @@
 //	sluice:adopted:{C}:M  string  highest number since marker M among the raw messages that were stored or rejected    1 hour
 //	sluice:rejected:{C}   list    raw messages that were not understood, newest first             100, for 24 hours
 //	sluice:format         string  the format of all these keys (see [Store.CheckFormat])          for ever
+//	sluice:epoch          string  the name of the dataset (see [Epoch]), made together with it    for ever
 //
 // The prefix, sluice, is a setting. Announcements go over the pub/sub channel sluice:0:live:{C}. The number is that of the
 // database, because PUBLISH reaches the subscribers of all databases (see [Names]).
@@ -30,8 +31,20 @@
 // prove. The position right before the oldest stored event can still be verified, so a client that missed nothing gets
 // no gap notice. And a replica that gets an announcement knows whether its own newest event is really the event before.
 //
-// Offset 0 has a nonce too, the base. A client that connects to an empty channel has the position (0, base). It is
-// different after Redis was emptied, so even this client gets a gap notice.
+// Who only reads writes nothing: anybody can make up names of channels, and a key for each of them would fill Redis. So a
+// channel without events has no key. Its clients have a position all the same, to be told later whether they have missed
+// something. Its offset is 0, and its nonce is a date of 2 bytes and a hash of 4 bytes over the epoch, the channel's name and
+// the date. The epoch is a random name of the dataset, one key for all channels. It is another one after FLUSHALL, and the
+// same in a snapshot that is restored: what Redis has lost with that is found by the nonces of events.
+//
+// Such a position is good if its hash is of the epoch that Redis has now, and if it is younger than the time for which Redis
+// keeps the position of a channel: an event since then would have left a trace. Its age is counted in days by Redis's clock.
+// The first event of a channel gets a base, which is stored with the position and is the event's prev. A base holds the date
+// too, and 4 random bytes, so that a channel that was deleted and begins anew is not taken for the old one. A position of
+// offset 0 from after that date is not good: Redis had lost the channel when it was told.
+//
+// The epoch is read behind a channel, in the same pipeline. If the channel was missing because Redis was emptied, the epoch is
+// missing too, or is another one. Scripts do not read it: in a Redis Cluster it would be on another node.
 //
 // The script puts an event together from strings, not with cjson, because cjson changes data: it makes 1 of 1.0, {} of
 // [] and floating-point numbers of big integers. A publisher's data is delivered byte for byte. The time of an event is
@@ -66,6 +79,9 @@
 //
 // A step is nine commands of Redis, and one message to each replica that follows the channel. The message has the texts
 // of the stored events, with a line end between two of them.
+//
+// A reading of positions is one HMGET for each channel and one GET. A watched channel on which nothing is published costs Redis
+// nothing but its subscriptions, if it never had an event (package pubsub has the figures).
 //
 // In the channel of a task only the newest event matters, so its history has one event. After a final event the channel
 // accepts no more ([ErrEnded]), and its keys expire a minute later.

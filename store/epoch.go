@@ -188,8 +188,12 @@ func (s *Store) RenewEpoch(ctx context.Context, same *Epoch) error {
 	return s.checkFormat(ctx, name)
 }
 
-// leftOf reads the reply to PTTL for the meta key of a channel: how long Redis keeps the channel's position.
+// leftOf reads the reply to PTTL for the meta key of a channel: how long Redis keeps the channel's position. Without a reply
+// it is 0.
 func leftOf(reply *redis.DurationCmd) time.Duration {
+	if reply == nil {
+		return 0
+	}
 	left := reply.Val()
 	if left == -1 { // no end, as go-redis tells it
 		return time.Duration(1<<63 - 1)

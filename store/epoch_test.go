@@ -16,7 +16,7 @@ import (
 // tipOf returns a channel's tip as Redis has it.
 func tipOf(t *testing.T, s *store.Store, channel string) store.Tip {
 	t.Helper()
-	tips, errs := s.Tips(t.Context(), []string{channel})
+	tips, errs := s.Tips(t.Context(), []string{channel}, true)
 	if errs[0] != nil {
 		t.Fatal(errs[0])
 	}
@@ -52,7 +52,7 @@ func TestThePositionOfAnEventIsKeptAWeekWhoeverReadsAtTheSameTime(t *testing.T) 
 		for i := range 400 {
 			channel := fmt.Sprint("c", i)
 			var both sync.WaitGroup
-			both.Go(func() { s.Tips(t.Context(), []string{channel}) })
+			both.Go(func() { s.Tips(t.Context(), []string{channel}, true) })
 			both.Go(func() {
 				if _, _, err := s.Append(t.Context(), draft(t, channel, `1`), store.AppendOptions{}); err != nil {
 					t.Error(err)
@@ -105,7 +105,7 @@ func TestAPlaceBeforeTheFirstEventCountsInItsEpochOnly(t *testing.T) {
 		if err := rdb.FlushAll(t.Context()).Err(); err != nil {
 			t.Fatal(err)
 		}
-		if _, errs := s.Tips(t.Context(), []string{"c"}); !errors.Is(errs[0], store.ErrNoEpoch) || !store.Temporary(errs[0]) {
+		if _, errs := s.Tips(t.Context(), []string{"c"}, true); !errors.Is(errs[0], store.ErrNoEpoch) || !store.Temporary(errs[0]) {
 			t.Errorf("after FLUSHALL: got %v, want ErrNoEpoch", errs[0])
 		}
 		if h := history(t, s, "c"); h.Base != (store.Nonce{}) {

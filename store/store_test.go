@@ -417,7 +417,7 @@ func TestAnErrorOfRedisIsReported(t *testing.T) {
 	if _, _, err := s.Append(ctx, kind.Draft{Channel: "c", Data: []byte(`1`)}, store.AppendOptions{}); err == nil {
 		t.Error("append: no error")
 	}
-	if _, errs := s.Tips(ctx, []string{"c"}); errs[0] == nil {
+	if _, errs := s.Tips(ctx, []string{"c"}, true); errs[0] == nil {
 		t.Error("tips: no error")
 	}
 	if _, err := s.History(ctx, "c"); err == nil {
@@ -431,7 +431,7 @@ func TestOneChannelsBrokenKeyDoesNotConcernTheOthers(t *testing.T) {
 		if err := rdb.Set(t.Context(), "sluice:meta:{bad}", "somebody else's", time.Minute).Err(); err != nil {
 			t.Fatal(err)
 		}
-		tips, errs := s.Tips(t.Context(), []string{"bad", "good", "new"})
+		tips, errs := s.Tips(t.Context(), []string{"bad", "good", "new"}, true)
 		if errs[0] == nil || errs[1] != nil || errs[2] != nil || tips[1].Position != e.Position {
 			t.Errorf("tips %+v, errors %v", tips, errs)
 		}

@@ -16,7 +16,7 @@ type Tip struct {
 	Base     Nonce    // the nonce of offset 0; if it is another one, the channel began anew
 	Final    bool     // the newest event ended the channel
 	Epoch    *Epoch   // of the dataset and the day when the tip was read; nil if it is not known
-	// Left is how long Redis keeps the position from then on; 0 if the channel has had no event.
+	// Left is how long Redis keeps the position from then on; 0 if the channel has had no event, or nobody asked.
 	Left time.Duration
 }
 
@@ -69,11 +69,11 @@ func (e *Epoch) Empty(channel string) Tip {
 }
 
 // Tips returns the tips of channels, in their order. It needs one round trip, however many channels there are, and writes
-// nothing.
+// nothing. With left it also asks how long Redis keeps each of them.
 //
 // Each channel has an error of its own: a key that another program wrote must not disturb the other channels. Those without
 // events have [ErrNoEpoch] while Redis has no epoch.
-func (s *Store) Tips(ctx context.Context, channels []string) ([]Tip, []error) {
+func (s *Store) Tips(ctx context.Context, channels []string, left bool) ([]Tip, []error) {
 	tips, errs := make([]Tip, len(channels)), make([]error, len(channels))
 	if err := s.CheckFormat(ctx); err != nil { // whoever follows a channel asks for its tip first
 		for i := range errs {
@@ -81,11 +81,13 @@ func (s *Store) Tips(ctx context.Context, channels []string) ([]Tip, []error) {
 		}
 		return tips, errs
 	}
-	replies, left := make([]*redis.SliceCmd, len(channels)), make([]*redis.DurationCmd, len(channels))
+	replies, times := make([]*redis.SliceCmd, len(channels)), make([]*redis.DurationCmd, len(channels))
 	p := s.rdb.Pipeline()
 	for i, c := range channels {
 		replies[i] = p.HMGet(ctx, s.names.meta(c), tipFields...)
-		left[i] = p.PTTL(ctx, s.names.meta(c))
+		if left {
+			times[i] = p.PTTL(ctx, s.names.meta(c))
+		}
 	}
 	asked := s.epochOf(ctx, p, "")
 	_, _ = p.Exec(ctx) // each command has its own error
@@ -98,7 +100,7 @@ func (s *Store) Tips(ctx context.Context, channels []string) ([]Tip, []error) {
 		}
 		switch tips[i], err = parseTip(fields); {
 		case err == nil:
-			tips[i].Epoch, tips[i].Left = epoch, leftOf(left[i])
+			tips[i].Epoch, tips[i].Left = epoch, leftOf(times[i])
 		case !errors.Is(err, errNoMeta):
 			errs[i] = fmt.Errorf("position of channel %q: %w", c, err)
 		case epoch == nil:
