@@ -44,7 +44,7 @@ func (s *Server) listActivity(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	h, err := s.store.History(c.Request().Context(), kind.Activities)
+	h, err := s.store.Newest(c.Request().Context(), kind.Activities, n)
 	if err != nil {
 		return err
 	}
@@ -52,5 +52,5 @@ func (s *Server) listActivity(c echo.Context) error {
 	return c.JSON(http.StatusOK, struct {
 		Activities  []json.RawMessage `json:"activities"`
 		LastEventID string            `json:"lastEventId,omitempty"`
-	}{datas(h.Last(n)), lastID(h)})
+	}{datas(h.Events), lastID(h.Tip)})
 }

@@ -46,7 +46,7 @@ func (s *Server) listEvents(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	h, err := s.store.History(c.Request().Context(), channel)
+	page, err := s.page(c, channel, n)
 	if err != nil {
 		return err
 	}
@@ -55,22 +55,26 @@ func (s *Server) listEvents(c echo.Context) error {
 		Events      []json.RawMessage `json:"events"`                // oldest first
 		LastEventID string            `json:"lastEventId,omitempty"` // the next page, or a stream, continues after it
 		Gap         store.Reason      `json:"gap,omitempty"`         // why events are missing between "after" and the first of these
-	}{Channel: channel, Events: []json.RawMessage{}, LastEventID: lastID(h)}
-
-	events := h.Last(n)
-	if after := c.QueryParam("after"); after != "" {
-		events, answer.Gap = h.Events, store.Unknown
-		if id := store.ParseEventID(after, []string{channel}); id.Known[0] {
-			events, answer.Gap = h.After(id.Positions[0])
-		}
-		events = events[:min(n, len(events))]
-	}
-	for _, e := range events {
+	}{Channel: channel, Events: []json.RawMessage{}, LastEventID: lastID(page.Tip), Gap: page.Gap}
+	for _, e := range page.Events {
 		answer.Events = append(answer.Events, wire.AppendEnvelope(nil, e))
 		answer.LastEventID = e.ID()
 	}
 	c.Response().Header().Set("Cache-Control", "no-store")
 	return c.JSON(http.StatusOK, answer)
+}
+
+// page returns the newest n events of a channel, or, if the request says after which event, the n that come after it.
+func (s *Server) page(c echo.Context, channel string, n int) (store.Page, error) {
+	after := c.QueryParam("after")
+	if after == "" {
+		h, err := s.store.Newest(c.Request().Context(), channel, n)
+		return store.Page{Tip: h.Tip, Events: h.Events}, err
+	}
+	if id := store.ParseEventID(after, []string{channel}); id.Known[0] {
+		return s.store.After(c.Request().Context(), channel, id.Positions[0], n)
+	}
+	return s.store.Oldest(c.Request().Context(), channel, n)
 }
 
 // listRejected answers with the raw messages of a channel that were not understood.

@@ -36,7 +36,7 @@ func (s *Server) listNotifications(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	h, err := s.store.History(c.Request().Context(), kind.Notifications)
+	h, err := s.store.Newest(c.Request().Context(), kind.Notifications, n)
 	if err != nil {
 		return err
 	}
@@ -44,13 +44,13 @@ func (s *Server) listNotifications(c echo.Context) error {
 	return c.JSON(http.StatusOK, struct {
 		Notifications []json.RawMessage `json:"notifications"`
 		LastEventID   string            `json:"lastEventId,omitempty"` // a stream that resumes from it misses nothing
-	}{datas(h.Last(n)), lastID(h)})
+	}{datas(h.Events), lastID(h.Tip)})
 }
 
 // lastID returns the event id of a channel's newest position, or "" if it is not known: Redis has just been emptied.
-func lastID(h store.History) string {
-	if h.Base == (store.Nonce{}) {
+func lastID(t store.Tip) string {
+	if t.Base == (store.Nonce{}) {
 		return ""
 	}
-	return h.Tip.Position.String()
+	return t.Position.String()
 }

@@ -105,11 +105,11 @@ func (s *Server) getTask(c echo.Context) error {
 	if err := s.mayRead(c, kind.TaskChannel(taskID)); err != nil {
 		return err
 	}
-	h, err := s.store.History(c.Request().Context(), kind.TaskChannel(taskID))
+	h, err := s.store.Newest(c.Request().Context(), kind.TaskChannel(taskID), 1)
 	if err != nil {
 		return err
 	}
-	state := h.Last(1)
+	state := h.Events
 	if len(state) == 0 {
 		return errNoTask
 	}

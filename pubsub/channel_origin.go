@@ -14,7 +14,7 @@ const expirySlack = time.Minute
 
 // place returns the place that a client's position stands for; c.mu is held.
 func (c *channel) place(p store.Position) store.Position {
-	return c.history.Tip.Place(c.name, c.rule.MetaTTL, p)
+	return c.history.Tip.Resolve(c.name, c.rule.MetaTTL, p)
 }
 
 // noteTip notes that history has another tip, which was read from Redis; c.mu is held.
@@ -51,7 +51,7 @@ func (c *channel) align(theirs store.Tip) {
 	case ours.Position.Offset == 0:
 		// Every event since the channel was live would have been announced, even if Redis has lost everything since. If
 		// some may have passed unheard, they may have come and gone, unless the dataset is the same.
-		same = !c.unheard || theirs.Place(c.name, c.rule.MetaTTL, ours.Position).Nonce == theirs.Base
+		same = !c.unheard || theirs.Resolve(c.name, c.rule.MetaTTL, ours.Position).Nonce == theirs.Base
 	default: // Redis may have forgotten the channel because nothing was published for long
 		same = c.expired() && ours.Epoch.Same(theirs.Epoch)
 	}

@@ -31,6 +31,12 @@
 // prove. The position right before the oldest stored event can still be verified, so a client that missed nothing gets
 // no gap notice. And a replica that gets an announcement knows whether its own newest event is really the event before.
 //
+// Reading costs what is asked for. The index of an event in the list is the newest offset minus its own, since nothing is ever
+// taken out of the middle of the list. So a script, which sees the position and the list at one moment, reads the events after
+// an offset without those that are newer, and one element more proves by its nonce that the client's position is good. Long
+// histories are read in pages of 256 events, and Redis serves others between two pages. If the index of an event and its id
+// disagree, because another program has pushed or removed entries, the list is read as a whole, by the ids.
+//
 // Who only reads writes nothing: anybody can make up names of channels, and a key for each of them would fill Redis. So a
 // channel without events has no key. Its clients have a position all the same, to be told later whether they have missed
 // something. Its offset is 0, and its nonce is a date of 2 bytes and a hash of 4 bytes over the epoch, the channel's name and
@@ -79,6 +85,10 @@
 //
 // A step is nine commands of Redis, and one message to each replica that follows the channel. The message has the texts
 // of the stored events, with a line end between two of them.
+//
+// A reading of one event of a channel that has 20,000 of 200 bytes takes 22 µs of Redis's time, wherever the event is in the
+// list, and took 7,090 µs when the whole list was read for it. A reading of all takes 4,398 µs, in 79 pieces (BenchmarkReadOne,
+// beside other work).
 //
 // A reading of positions is one HMGET for each channel and one GET. A watched channel on which nothing is published costs Redis
 // nothing but its subscriptions, if it never had an event (package pubsub has the figures).

@@ -78,7 +78,7 @@ func TestAPlaceBeforeTheFirstEventLeadsToAllEvents(t *testing.T) {
 		appendEvent(t, s, "c", `1`)
 		appendEvent(t, s, "c", `2`)
 		h := history(t, s, "c")
-		place := func(p store.Position) store.Position { return h.Place("c", s.Rule("c").MetaTTL, p) }
+		place := func(p store.Position) store.Position { return h.Resolve("c", s.Rule("c").MetaTTL, p) }
 		if events, gap := h.After(place(empty)); datas(events) != "1 2" || gap != "" {
 			t.Errorf("after the place: %s, gap %q", datas(events), gap)
 		}
@@ -118,7 +118,7 @@ func TestAPlaceBeforeTheFirstEventCountsInItsEpochOnly(t *testing.T) {
 		if after.Base == before.Base || after.Epoch.Same(before.Epoch) {
 			t.Error("the epoch is the same after FLUSHALL")
 		}
-		if p := after.Place("c", s.Rule("c").MetaTTL, before.Position); p == after.Position {
+		if p := after.Resolve("c", s.Rule("c").MetaTTL, before.Position); p == after.Position {
 			t.Error("a place of the earlier epoch counts")
 		}
 		if got := rdb.Get(t.Context(), "sluice:format").Val(); got != "2" {
@@ -165,7 +165,7 @@ func TestAPlaceBeforeTheFirstEventCountsForAsLongAsRedisKeepsPositions(t *testin
 		if keep != 7*24*time.Hour+config.HistoryTTL {
 			t.Fatalf("positions are kept for %v: this is not the scenario", keep)
 		}
-		if got := tip.Place("c", keep, told.Position) == tip.Position; got != counts {
+		if got := tip.Resolve("c", keep, told.Position) == tip.Position; got != counts {
 			t.Errorf("after %d days: counts %v, want %v", days, got, counts)
 		}
 	}
@@ -186,7 +186,7 @@ func TestAPlaceFromAfterTheChannelsBirthIsNotTheOneBeforeIt(t *testing.T) {
 		server.Mini.SetTime(noon.AddDate(0, 0, days))
 		later := store.New(server.Client(t), config)
 		tip := tipOf(t, later, "c")
-		if got := tip.Place("c", keep, tip.Epoch.Empty("c").Position).Nonce == tip.Base; got != counts {
+		if got := tip.Resolve("c", keep, tip.Epoch.Empty("c").Position).Nonce == tip.Base; got != counts {
 			t.Errorf("%d days after the first event: counts %v, want %v", days, got, counts)
 		}
 	}

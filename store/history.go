@@ -1,13 +1,6 @@
 package store
 
-import (
-	"context"
-	"errors"
-	"fmt"
-	"slices"
-
-	"github.com/redis/go-redis/v9"
-)
+import "slices"
 
 // Reason says why events cannot be delivered; it is what a client reads in a gap notice.
 type Reason string
@@ -24,23 +17,6 @@ const (
 type History struct {
 	Tip
 	Events []Event
-}
-
-// newHistory makes a History from a tip and from the list (newest first) that Redis had at the same moment. Each event
-// must be the predecessor of the one after it. An entry that another program has pushed into the list ends the history.
-func newHistory(channel string, tip Tip, list []string) History {
-	h := History{Tip: tip, Events: make([]Event, 0, len(list))}
-	next := tip.Position
-	for _, text := range list {
-		e, err := parseEvent(channel, []byte(text))
-		if err != nil || e.Position != next {
-			break
-		}
-		h.Events = append(h.Events, e)
-		next = Position{Offset: e.Position.Offset - 1, Nonce: e.Prev}
-	}
-	slices.Reverse(h.Events)
-	return h
 }
 
 // Floor returns the oldest position after which no event is missing: the place before the oldest event, or the tip.
@@ -94,40 +70,3 @@ func (h History) After(p Position) (events []Event, gap Reason) {
 
 // Last returns the newest n events, or as many as there are, oldest first.
 func (h History) Last(n int) []Event { return h.Events[max(0, len(h.Events)-n):] }
-
-// History returns all that is stored of a channel. A channel without events gets the zero History while Redis has no epoch
-// ([ErrNoEpoch]).
-//
-// The list and the position must be of the same moment. A transaction would guarantee that, but a full Redis refuses
-// even a transaction that only reads. Therefore the position is read before and after the list, and if the two differ,
-// everything is read again. The commands are sent together, so that this is rare.
-func (s *Store) History(ctx context.Context, channel string) (History, error) {
-	for try := 1; ; try++ {
-		p := s.rdb.Pipeline()
-		before := p.HMGet(ctx, s.names.meta(channel), tipFields...)
-		list := p.LRange(ctx, s.names.history(channel), 0, -1)
-		after, left := p.HMGet(ctx, s.names.meta(channel), tipFields...), p.PTTL(ctx, s.names.meta(channel))
-		asked := s.epochOf(ctx, p, channel)
-		if _, err := p.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-			return History{}, fmt.Errorf("read history of channel %q: %w", channel, err)
-		}
-		if !slices.Equal(before.Val(), after.Val()) {
-			if try < 100 {
-				continue
-			}
-			return History{}, fmt.Errorf("read history of channel %q: its position changed during 100 readings", channel)
-		}
-		epoch := s.epochFrom(asked)
-		switch tip, err := parseTip(before.Val()); {
-		case err == nil:
-			tip.Epoch, tip.Left = epoch, leftOf(left)
-			return newHistory(channel, tip, list.Val()), nil
-		case !errors.Is(err, errNoMeta):
-			return History{}, fmt.Errorf("position of channel %q: %w", channel, err)
-		case epoch == nil:
-			return History{}, nil
-		default:
-			return History{Tip: epoch.Empty(channel)}, nil
-		}
-	}
-}

@@ -92,3 +92,46 @@ func BenchmarkAdopt(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkReadOne reads one event of a channel that has 20,000 of 200 bytes, and all of them.
+func BenchmarkReadOne(b *testing.B) {
+	rdb := storetest.Real(b).Client(b)
+	s := store.New(rdb, store.Config{HistorySize: 20_000, HistoryTTL: time.Hour})
+	data := []byte(`"` + strings.Repeat("x", 198) + `"`)
+	var group sync.WaitGroup
+	for range 64 {
+		group.Go(func() {
+			for range 20_000 / 64 {
+				if _, _, err := s.Append(b.Context(), kind.Draft{Channel: "c", Data: data}, store.AppendOptions{}); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	for name, n := range map[string]int{"one": 1, "all": 20_000} {
+		b.Run(name, func(b *testing.B) {
+			before := redisCPU(b, rdb)
+			for b.Loop() {
+				if _, err := s.Newest(b.Context(), "c", n); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(1e6*(redisCPU(b, rdb)-before)/float64(b.N), "redis-µs/op")
+		})
+	}
+}
+
+// redisCPU returns the seconds of CPU time that Redis has taken.
+func redisCPU(b *testing.B, rdb *redis.Client) float64 {
+	sum := 0.0
+	for line := range strings.Lines(rdb.Info(b.Context(), "cpu").Val()) {
+		var seconds float64
+		for _, field := range []string{"used_cpu_user:%g", "used_cpu_sys:%g"} {
+			if _, err := fmt.Sscanf(line, field, &seconds); err == nil {
+				sum += seconds
+			}
+		}
+	}
+	return sum
+}

@@ -397,17 +397,6 @@ func TestARejectedRawMessageIsKeptOnceWithItsReason(t *testing.T) {
 	})
 }
 
-func TestHistoryEndsWhereSomebodyElsePushedIntoTheList(t *testing.T) {
-	each(t, func(t *testing.T, s *store.Store, rdb *redis.Client) {
-		appendEvent(t, s, "c", `1`)
-		rdb.LPush(t.Context(), "sluice:history:{c}", "rubbish")
-		appendEvent(t, s, "c", `2`)
-		if got := datas(history(t, s, "c").Events); got != `2` {
-			t.Errorf("history: got %s, want 2", got)
-		}
-	})
-}
-
 func TestAnErrorOfRedisIsReported(t *testing.T) {
 	server := storetest.Mini(t)
 	s := store.New(server.Client(t), config)

@@ -20,10 +20,10 @@ type Tip struct {
 	Left time.Duration
 }
 
-// Place returns the place that p stands for. It is p, unless p was told to a client while the channel had no event, in this
+// Resolve returns the place that p stands for. It is p, unless p was told to a client while the channel had no event, in this
 // epoch and so lately that no event of that time can have been forgotten: then it is the place before the first event. keep
 // is how long Redis keeps the channel's position after the newest event.
-func (t Tip) Place(channel string, keep time.Duration, p Position) Position {
+func (t Tip) Resolve(channel string, keep time.Duration, p Position) Position {
 	if p.Offset != 0 || t.Epoch == nil || !t.Epoch.told(channel, p.Nonce, keep) {
 		return p
 	}

@@ -73,7 +73,7 @@ func gatewayScripts(t *testing.T) map[string]string {
 		}
 		return string(text)
 	}
-	return map[string]string{"append": read("add.lua") + read("append.lua"), "adopt": read("add.lua") + read("adopt.lua")}
+	return map[string]string{"append": read("add.lua") + read("append.lua"), "adopt": read("add.lua") + read("adopt.lua"), "read": read("read.lua")}
 }
 
 // pair is a connection to each of the two.
@@ -197,6 +197,9 @@ func (c *comparison) script() []string {
 		return slices.Concat([]string{"EVAL", c.scripts["adopt"], "4"}, keys, []string{"{" + name + "}:adopted:m", "{" + name + "}:rejected"},
 			rule, []string{c.pick("1", "2", "3"), "m", "3600", "100", "600", "notices", name, c.pick("", "1")},
 			message(), message())
+	case 5:
+		return slices.Concat([]string{"EVAL", c.scripts["read"], "2"}, keys,
+			[]string{c.pick("", "1", "3", "9"), c.pick("", "1", "2"), c.pick("0", "1", "2", "5", "-1", "-2")})
 	default:
 		return []string{"EVAL", c.pick(
 			"return {1, 2.9, 'a', false, 'never'}", "return {true, {1, {2}}}", "return redis.status_reply('FINE')",
