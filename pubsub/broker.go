@@ -50,9 +50,7 @@ type Broker struct {
 	looks atomic.Int64                // how often Redis was asked which dataset it has, and has said so
 	doubt chan struct{}               // capacity 1: Redis may have another dataset
 
-	staleMu    sync.Mutex
-	stale      []*channel    // to be synchronised; guarded by staleMu
-	staleAdded chan struct{} // capacity 1: stale is not empty
+	sync *synchroniser
 }
 
 var errClosed = errors.New("the broker is closed")
@@ -63,8 +61,9 @@ func NewBroker(rdb *redis.Client, s *store.Store, cfg Config, log *slog.Logger) 
 	ctx, cancel := context.WithCancel(context.Background())
 	b := &Broker{
 		cfg: cfg, store: s, log: log, cancel: cancel, closed: ctx,
-		channels: make(map[string]*channel), staleAdded: make(chan struct{}, 1), doubt: make(chan struct{}, 1),
+		channels: make(map[string]*channel), doubt: make(chan struct{}, 1),
 	}
+	b.sync = newSynchroniser(b)
 	b.intake = ingest.New(s, s.MaxBodyBytes(), log)
 	b.queue = dispatch.New(worker{b}, runtime.GOMAXPROCS(0))
 	b.listener = listen.New(listen.Config{
@@ -92,7 +91,7 @@ func (b *Broker) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { b.listener.Run(ctx) })
 	wg.Go(func() { b.queue.Run(ctx) })
-	wg.Go(func() { b.synchronise(ctx) })
+	wg.Go(func() { b.sync.run(ctx) })
 	wg.Go(func() { b.sweep(ctx) })
 	wg.Go(func() { b.watchDataset(ctx) })
 	wg.Go(func() { b.compareInRounds(ctx) })

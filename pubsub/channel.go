@@ -32,12 +32,14 @@ type channel struct {
 	mu sync.Mutex
 
 	state state // guarded by mu
-	// epoch counts how often state became subscribed. A reading of Redis from an earlier epoch must not be used.
+	// epoch counts how often state became subscribed, or a live channel was verified. A reading of Redis from an earlier epoch
+	// must not be used.
 	epoch      int           // guarded by mu
+	known      int           // Redis was asked in this epoch where the channel stands, and the channel has all of that; guarded by mu
 	becameLive chan struct{} // closed while state is live; guarded by mu
 	busy       bool          // an event has come since the last comparison of quiet channels; guarded by mu
 	unheard    bool          // events may have passed unheard since state was live; guarded by mu
-	verifiedAt time.Time     // when the channel was last synchronised because of a client with an unknown position; guarded by mu
+	verifiedAt time.Time     // when Redis was last asked because of a client with an unknown position; guarded by mu
 
 	begun       bool          // the channel was synchronised once, so history is valid; guarded by mu
 	history     store.History // the newest events, as they were delivered; guarded by mu
@@ -170,7 +172,7 @@ func (c *channel) setState(s state) {
 	c.state = s
 	switch s {
 	case live:
-		c.unheard = false
+		c.unheard, c.known = false, c.epoch
 	case subscribed:
 		c.epoch++
 	}

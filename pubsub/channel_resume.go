@@ -14,8 +14,8 @@ type resumePoint struct {
 	at     store.Position // the newest event that a client that resumes has seen
 	known  bool           // at could be read from the client's last event id
 	replay int            // how many of the newest events a client gets that connects for the first time
-	// epoch is the epoch of the channel when the client asked. If the channel is live in a later epoch, it has been
-	// compared with Redis since.
+	// epoch is the epoch of the channel when the client asked. If what is known of the channel is of a later one, Redis has been
+	// asked since.
 	epoch int
 }
 
@@ -47,7 +47,7 @@ func (c *channel) replay(s resumePoint) (p part, missing need) {
 	default:
 		p.events, p.gap = c.history.After(c.place(c.trail.translate(s.at)))
 		switch {
-		case p.gap == store.Reset && c.epoch == s.epoch:
+		case p.gap == store.Reset && c.known <= s.epoch:
 			return p, needVerification
 		case p.gap != "" && !c.whole:
 			return p, needOlder

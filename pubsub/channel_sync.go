@@ -1,10 +1,14 @@
 package pubsub
 
 import (
+	"errors"
 	"time"
 
 	"sluice/store"
 )
+
+// errUnread says that a channel needs its history from Redis.
+var errUnread = errors.New("the history must be read")
 
 // staleEpoch returns the epoch to give to synchronise. stale is false if there is nothing to synchronise.
 func (c *channel) staleEpoch() (epoch int, stale bool) {
@@ -15,7 +19,8 @@ func (c *channel) staleEpoch() (epoch int, stale bool) {
 
 // synchronise delivers what the channel has missed. tip is the channel's tip in Redis. read returns the whole history
 // from Redis; it is called only if the channel cannot reach tip without it. synchronise reports whether it must be
-// called again. One goroutine at a time calls it for a channel.
+// called again. One goroutine at a time calls it for a channel. If read is nil and would be called, it returns errUnread, and is
+// to be called again with it.
 //
 // tip and the history must be read after the epoch began (see staleEpoch). A reading from before could say that nothing
 // was missed although something was. And all announcements from before the reading must have arrived: Redis may already
@@ -31,6 +36,8 @@ func (c *channel) synchronise(epoch int, tip store.Tip, read func() (store.Histo
 	case !c.begun && !c.rule.Latest:
 		c.begin(store.History{Tip: tip}.Extended(c.pending))
 	case c.begun && c.reaches(tip):
+	case read == nil:
+		return true, errUnread
 	default:
 		again, err := c.synchroniseFully(epoch, read)
 		if err != nil || again || c.state != subscribed {

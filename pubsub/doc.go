@@ -36,9 +36,9 @@
 //	live          nothing is missing: events are delivered as they come
 //
 // The listener takes a channel from lost to subscribed and back. Synchronising takes it from subscribed to live. An event
-// that does not follow the last one, a comparison that finds a difference, and a client with an unknown position take it
-// from live back to subscribed. Each time it becomes subscribed a new epoch begins: what was read from Redis before that
-// must not be used any more.
+// that does not follow the last one, dropped announcements, and a comparison that finds a difference take it from live back to
+// subscribed. Each time it becomes subscribed a new epoch of the channel begins: what was read from Redis before that must not
+// be used any more.
 //
 // A [Feed] is the log of one channel's ready frames in one representation. A [Stream] is a place in the feed of each of its
 // channels.
@@ -54,6 +54,11 @@
 //
 // A client may be ahead of a replica: it got event 7 from another one, and this one has heard of 6. A position that is
 // unknown here is therefore never reported as lost before Redis was asked.
+// Meanwhile the channel stays live for all others: anybody can make up positions.
+//
+// Synchronising. Each channel is synchronised on its own, and tried again on its own if that fails. The tips of up to 1,000
+// channels are read at once. Of these, channels that are not at their tip read their histories, 16 at the same time; a channel
+// whose history does not come holds up no other until 16 of them hang.
 //
 // Dataset. A channel without events is not read from Redis once it is live, however long it is watched: there is nothing to
 // read. What tells that Redis has lost everything, or has become another Redis, is asked for once a second: the epoch (see

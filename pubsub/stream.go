@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
-	"time"
 
 	"sluice/store"
 )
@@ -261,30 +260,4 @@ func (b *Broker) provide(ctx context.Context, c *channel, missing need) error {
 		return b.verify(ctx, c)
 	}
 	return nil
-}
-
-// verify has a channel compared with Redis because of a client's position. Made-up ids must not keep Redis busy: at most one
-// check per channel and verifyEvery is made. Other callers wait that long: the check under way may answer them too.
-func (b *Broker) verify(ctx context.Context, c *channel) error {
-	c.mu.Lock()
-	soon := time.Until(c.verifiedAt.Add(verifyEvery))
-	if soon <= 0 {
-		c.verifiedAt = time.Now()
-		if c.state == live {
-			c.setState(subscribed)
-			b.synchroniseLater(c)
-		}
-	}
-	c.mu.Unlock()
-	if soon <= 0 {
-		return nil
-	}
-	timer := time.NewTimer(soon)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"sluice/pubsub/internal/transcript"
 	"sluice/store"
@@ -163,6 +164,7 @@ type channelScript struct {
 	epoch   int // of the newest reading
 	reading *store.History
 	asked   int // the epoch in which the newest client asked
+	check   int // for endVerifying
 }
 
 func newChannelScript(rule kind.Rule) *channelScript {
@@ -179,7 +181,8 @@ func newChannelScript(rule kind.Rule) *channelScript {
 //	subscribed, lost           the listener says so
 //	read                       reads Redis for the next synchronise, which reads by itself otherwise
 //	synchronise                one call
-//	compare                    the comparison of quiet channels
+//	compare                    the comparison with Redis in rounds
+//	verify, verified           Redis is asked where the channel stands, and has answered
 //	resume PLACE               a client comes back; PLACE may be the name of an event, or rubbish
 //	resume PLACE again         it asks again, after what it needed was provided
 //	connect N                  a client comes the first time and wants N events
@@ -231,6 +234,12 @@ func (s *channelScript) step(t *testing.T, command string, args []string) {
 		if c.beginCompare() {
 			c.compare(s.history().Tip)
 		}
+	case "verify":
+		s.check, _ = c.beginVerifying(time.Now())
+		s.read()
+	case "verified":
+		c.endVerifying(s.check, s.reading.Tip)
+		s.reading = nil
 	case "resume", "connect":
 		s.ask(command, args)
 		return

@@ -21,10 +21,10 @@ var ignoresHoles = []rig.Change{
 		Old:  "\tevents, gap := theirs.After(ours.Tip.Position)\n",
 		New:  "\tif true {\n\t\treturn nil, \"\"\n\t}\n\tevents, gap := theirs.After(ours.Tip.Position)\n",
 	},
-	{ // A quiet channel is compared with Redis.
+	{ // A channel is compared with Redis in rounds.
 		File: "pubsub/channel.go",
-		Old:  "\tif c.state != live || c.busy ||",
-		New:  "\tif true || c.state != live || c.busy ||",
+		Old:  "\tif c.state != live || c.busy {",
+		New:  "\tif true || c.state != live || c.busy {",
 	},
 }
 

@@ -50,7 +50,7 @@ var bugs = []bug{
 		"	return slices.Clone(b.messages[min(from+1, max(end-1, from)):end])\n",
 	}}, nil},
 	{"fence", "a channel is compared with Redis before what is under way has arrived", []edit{
-		{"pubsub/sync.go", "	if err := b.listener.Fence(ctx); err != nil {\n", "	if err := error(nil); err != nil {\n"},
+		{"pubsub/sync.go", "	if err := b.listener.Fence(ctx); err != nil {", "	if err := error(nil); err != nil {"},
 		{"pubsub/sync.go", "		return h, b.listener.Fence(ctx)\n", "		return h, nil\n"},
 	}, []string{"messages of Redis arrived late"}},
 	{"stale", "a position read before the connection was lost counts after it", []edit{{
@@ -64,7 +64,7 @@ var bugs = []bug{
 		"return h.Events[min(p.Offset-floor.Offset+1, uint64(len(h.Events))):], \"\"",
 	}}, nil},
 	{"wakeup", "channels that could not be read are not tried again", []edit{{
-		"pubsub/sync.go", "			timer.Reset(retry)\n", "",
+		"pubsub/sync.go", "		y.failed = append(y.failed, job)\n", "",
 	}}, nil},
 }
 
