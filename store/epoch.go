@@ -182,8 +182,10 @@ func (s *Store) RenewEpoch(ctx context.Context, same *Epoch) error {
 	if same != nil {
 		name = same.name
 	}
-	s.format.mu.Lock()
-	defer s.format.mu.Unlock()
+	if err := s.format.begin(ctx); err != nil {
+		return err
+	}
+	defer s.format.end()
 	s.format.known.Store(false)
 	return s.checkFormat(ctx, name)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
@@ -18,9 +17,21 @@ const formatNow = "2"
 
 // formatCheck remembers that Redis has the format that this package writes.
 type formatCheck struct {
-	mu    sync.Mutex // held while Redis is asked
+	turn  chan struct{} // capacity 1: holds whoever asks Redis; others wait until their context ends
 	known atomic.Bool
 }
+
+// begin takes the turn to ask Redis. After nil, end must be called.
+func (c *formatCheck) begin(ctx context.Context) error {
+	select {
+	case c.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("read the format of what Redis holds: %w", ctx.Err())
+	}
+}
+
+func (c *formatCheck) end() { <-c.turn }
 
 // FormatError is the error of a Redis that holds what another version of the gateway wrote.
 type FormatError struct{ Prefix, Found string }
@@ -39,15 +50,17 @@ func (s *Store) CheckFormat(ctx context.Context) error {
 	if s.format.known.Load() {
 		return nil
 	}
-	s.format.mu.Lock()
-	defer s.format.mu.Unlock()
+	if err := s.format.begin(ctx); err != nil {
+		return err
+	}
+	defer s.format.end()
 	if s.format.known.Load() {
 		return nil
 	}
 	return s.checkFormat(ctx, newEpochName())
 }
 
-// checkFormat is CheckFormat; an epoch that is missing gets the given name. s.format.mu is held.
+// checkFormat is CheckFormat; an epoch that is missing gets the given name. it is the caller's turn.
 func (s *Store) checkFormat(ctx context.Context, epoch string) error {
 	p := s.rdb.Pipeline()
 	set := p.SetArgs(ctx, s.names.format(), formatNow, redis.SetArgs{Mode: "NX"})

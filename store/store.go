@@ -48,6 +48,7 @@ func New(rdb redis.UniversalClient, cfg Config) *Store {
 		database = one.Options().DB
 	}
 	s := &Store{rdb: rdb, cfg: cfg, names: NewNames(cfg.Prefix, database)}
+	s.format.turn = make(chan struct{}, 1)
 	s.scripts = &batcher{rdb: rdb, together: s.appendStep, mayWrite: s.CheckFormat}
 	return s
 }
