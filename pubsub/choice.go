@@ -2,6 +2,13 @@ package pubsub
 
 import "sluice/store"
 
+// lookedAtOnce is how many frames one call of Stream.choose looks at, in all feeds together; at least fewestLooked of each.
+// A writer's other streams wait meanwhile, some 50 µs.
+const (
+	lookedAtOnce = 1024
+	fewestLooked = 16
+)
+
 // choice is the memory of one call of Stream.choose, used again by the next one. It is for one goroutine at a time.
 type choice struct {
 	frames []frame // of all feeds that have something new, feed by feed
@@ -14,18 +21,21 @@ type choice struct {
 type run struct {
 	cursor *cursor
 	count  int
+	more   bool    // the feed has frames after them
 	frames []frame // that are still to be taken
 }
 
 // choose returns the new frames of all feeds that the filter passes, in the order in which they arrived at this replica. In a
 // stream of several channels, each has an id that says where the client is in all of them. It returns about partBytes at
-// most; the rest comes with the next call.
+// most, and looks at lookedAtOnce frames; the rest comes with the next call. If there is a rest, and the filter has passed
+// none of the frames, it returns ErrBehind.
 func (s *Stream) choose(m *choice) ([]byte, error) {
 	if err := m.collect(s.cursors); err != nil {
 		return nil, err
 	}
 	m.text = m.text[:0]
-	for len(m.text) < partBytes && !s.over {
+	more := false
+	for len(m.text) < partBytes && !s.over && !more {
 		r := m.earliest()
 		if r == nil {
 			break
@@ -35,22 +45,28 @@ func (s *Stream) choose(m *choice) ([]byte, error) {
 		r.cursor.next++
 		r.cursor.at = g.at
 		s.take(m, g, r.cursor.feed)
+		more = r.more && len(r.frames) == 0 // the feed's next frame may be earlier than those of the other feeds
+	}
+	m.forget()
+	if more && len(m.text) == 0 && !s.over {
+		return nil, ErrBehind
 	}
 	return m.text, nil
 }
 
-// collect gathers the new frames of all feeds.
+// collect gathers the next frames of all feeds.
 func (m *choice) collect(cursors []cursor) error {
-	clear(m.frames) // frees the memory that they refer to
-	m.frames, m.runs = m.frames[:0], m.runs[:0]
+	most := max(fewestLooked, lookedAtOnce/len(cursors))
 	for i := range cursors {
 		c, before := &cursors[i], len(m.frames)
+		var more bool
 		var err error
-		if m.frames, err = c.feed.from(m.frames, c.next); err != nil {
+		if m.frames, more, err = c.feed.from(m.frames, c.next, most); err != nil {
+			m.forget()
 			return err
 		}
 		if n := len(m.frames) - before; n > 0 {
-			m.runs = append(m.runs, run{cursor: c, count: n})
+			m.runs = append(m.runs, run{cursor: c, count: n, more: more})
 		}
 	}
 	rest := m.frames // the array stays where it is from here on
@@ -59,6 +75,13 @@ func (m *choice) collect(cursors []cursor) error {
 		r.frames, rest = rest[:r.count], rest[r.count:]
 	}
 	return nil
+}
+
+// forget lets go of the frames: what feeds have dropped must not live until the next call, which may be in an hour.
+func (m *choice) forget() {
+	clear(m.frames)
+	clear(m.runs)
+	m.frames, m.runs = m.frames[:0], m.runs[:0]
 }
 
 // earliest returns the run whose first frame arrived first, or nil if all are empty.

@@ -104,18 +104,20 @@ type shared struct {
 // NewFeed returns a feed without a channel, for frames that its owner makes itself (see Write). It keeps limit bytes.
 func NewFeed(limit int) *Feed { return &Feed{limit: limit} }
 
-// from appends to dst the frames from number next on, and returns it. It returns ErrTooSlow if the first of them is gone.
-func (f *Feed) from(dst []frame, next uint64) ([]frame, error) {
+// from appends to dst the frames from number next on, most of them at most, and returns it. more tells that there are more.
+// It returns ErrTooSlow if the first of them is gone.
+func (f *Feed) from(dst []frame, next uint64, most int) (all []frame, more bool, err error) {
 	if f.head.Load() == next {
-		return dst, nil
+		return dst, false, nil
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	i := len(f.frames) - int(f.head.Load()-next)
 	if i < 0 {
-		return dst, ErrTooSlow
+		return dst, false, ErrTooSlow
 	}
-	return append(dst, f.frames[i:]...), nil
+	end := min(i+most, len(f.frames))
+	return append(dst, f.frames[i:end]...), end < len(f.frames), nil
 }
 
 // piece returns frames from number next on that lie in one piece of memory, and the number of the frame after them. final

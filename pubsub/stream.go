@@ -16,7 +16,8 @@ var (
 	// ErrTooSlow means that a stream has fallen off the tail of a feed: the client took too little for too long. The stream is
 	// closed; the client resumes by its last event id.
 	ErrTooSlow = errors.New("stream is too slow")
-	// ErrBehind means that what comes next is not made yet: Advance makes it.
+	// ErrBehind means that what comes next is not made yet: Advance makes it. It also lets other streams have a turn when a
+	// filter has passed none of very many events.
 	ErrBehind = errors.New("stream is behind its feeds")
 	// ErrTooMany is returned for a stream of channels that would be more than this replica can follow.
 	ErrTooMany = errors.New("too many channels")
