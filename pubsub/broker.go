@@ -44,6 +44,7 @@ type Broker struct {
 	list      []*channel          // the same, in any order; guarded by mu
 	feedCount int                 // guarded by mu
 	feeds     shared              // what all feeds have in common
+	memory    memory              // of all channels
 	rounds    rounds
 
 	epoch atomic.Pointer[store.Epoch] // of the dataset with which all channels were compared; nil: not known yet

@@ -9,17 +9,9 @@ import (
 	"sluice/store/kind"
 )
 
-// Bounds of what one channel holds in memory.
-const (
-	// maxMemory bounds the data of the recent events. Older ones are read from Redis again when a client needs them.
-	maxMemory = 256 << 10
-	// memoryTime is how long a history that was just read is kept whatever its size, because more clients that need it
-	// are probably coming.
-	memoryTime = time.Minute
-	// maxPending bounds the events that are announced while the channel is synchronised. When there are more, it is
-	// synchronised once more.
-	maxPending = 16 << 20
-)
+// maxPending bounds the events that are announced while the channel is synchronised, in bytes. When there are more, it is
+// synchronised once more.
+const maxPending = 16 << 20
 
 // channel is a replica's view of one channel: its tip, its recent events, and the feeds that get its events.
 // All of its methods are safe for concurrent use.
@@ -49,6 +41,11 @@ type channel struct {
 	trail       trail         // guarded by mu
 	tipAt       time.Time     // when history got its tip; guarded by mu
 	keptUntil   time.Time     // when Redis forgets the tip if nothing is published; guarded by mu
+	cut         int           // bytes of events before history's that its array still refers to; guarded by mu
+	cutBefore   int           // cut at the last sweep; guarded by mu
+	expiresAt   time.Time     // when Redis drops history's events if none follows; zero: not known; guarded by mu
+	memory      *memory       // of all channels; nil: not a broker's; guarded by mu
+	accounted   int           // bytes of the channel there; guarded by mu
 
 	pending      []store.Event // announced while not live, in order; guarded by mu
 	pendingBytes int           // size of pending; guarded by mu
@@ -222,6 +219,7 @@ func (c *channel) deliver(e store.Event) {
 		c.inRounds()
 	}
 	c.memoryBytes += len(e.Data)
+	c.published(e)
 	c.toFeeds(e)
 	c.trim()
 }
@@ -266,26 +264,6 @@ func (c *channel) remove(f *Feed) {
 		c.feeds = nil // frees the array: there may be very many channels
 	}
 	f.discard()
-}
-
-// trim removes old events from memory; c.mu is held. Slices of c.history.Events that callers hold stay as they are,
-// because the events in the array are never overwritten.
-func (c *channel) trim() {
-	events := c.history.Events
-	dropped := 0
-	if len(events) > c.rule.Capacity {
-		dropped = len(events) - c.rule.Capacity // Redis does not have them any more either
-	}
-	bytes := c.memoryBytes
-	for _, e := range events[:dropped] {
-		bytes -= len(e.Data)
-	}
-	for bytes > maxMemory && dropped < len(events)-1 && time.Since(c.loadedAt) > memoryTime {
-		bytes -= len(events[dropped].Data)
-		dropped++
-		c.whole = false
-	}
-	c.history.Events, c.memoryBytes = events[dropped:], bytes
 }
 
 // lingers returns how long the channel stays subscribed after its last stream has ended.

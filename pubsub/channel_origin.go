@@ -70,7 +70,7 @@ func (c *channel) expired() bool {
 func (c *channel) moveOrigin(theirs store.Tip) {
 	at := store.Position{Nonce: theirs.Base}
 	c.history = store.History{Tip: store.Tip{Position: at, Base: theirs.Base, Epoch: theirs.Epoch}}
-	c.whole, c.memoryBytes, c.tipAt = true, 0, time.Now()
+	c.whole, c.memoryBytes, c.cut, c.tipAt = true, 0, 0, time.Now()
 	c.trail.reset(at)
 	if theirs.Position.Offset == 0 && !c.rule.Latest { // a client of a state needs no place
 		for _, f := range c.feeds {

@@ -105,10 +105,15 @@ func (c *channel) load(ctx context.Context, read func() (store.History, error)) 
 	}
 	events := make([]store.Event, 0, len(older)+len(c.history.Events))
 	c.history.Events = append(append(events, older...), c.history.Events...)
+	c.cut = 0
 	for _, e := range older {
 		c.memoryBytes += len(e.Data)
 	}
 	c.whole = true
+	if !time.Now().Before(c.expiresAt) {
+		c.wasRead() // Redis has not dropped them
+	}
+	c.account()
 	return false, nil
 }
 

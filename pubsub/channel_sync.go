@@ -117,6 +117,7 @@ func (c *channel) deliverPending() bool {
 		case repair:
 			return false
 		}
+		c.pending[0] = store.Event{} // frees its data
 		c.pending = c.pending[1:]
 		c.pendingBytes -= len(e.Data) + overhead
 	}
@@ -132,6 +133,8 @@ func (c *channel) begin(h store.History) {
 	for _, e := range h.Events {
 		c.memoryBytes += len(e.Data)
 	}
+	c.wasRead()
+	c.trim()
 }
 
 // catchUp delivers what the channel has missed according to theirs, the history that Redis has stored; c.mu is held.
@@ -147,6 +150,8 @@ func (c *channel) catchUp(theirs store.History) {
 	// The events in memory may belong to an abandoned branch, so the stored history replaces them.
 	c.history, c.whole, c.loadedAt, c.memoryBytes = theirs, true, time.Now(), 0
 	c.noteTip()
+	c.cut = 0
+	c.wasRead()
 	for _, e := range theirs.Events {
 		c.memoryBytes += len(e.Data)
 	}

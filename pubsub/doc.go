@@ -52,6 +52,17 @@
 // lost branch goes on from the common event. When there is no common event, because the snapshot is older than the trail
 // or this replica was not there, the client is told of a gap with the reason "reset".
 //
+// What a channel remembers is bounded, and so is what all of them remember together (memory.go); sluice_history_bytes tells how
+// much it is:
+//
+//	one channel         256 KiB of events, with 224 bytes for each beside its data, and 80 KiB of trail
+//	just read           a history that a client needed as a whole stays for a minute, whatever its size
+//	all channels        beyond 256 MiB each keeps its share, 1 KiB at least, a minute becomes two seconds, and a trail has 64
+//	                    positions. What is dropped because of that is counted by sluice_history_evicted_total
+//
+// Events that Redis has dropped, because none has followed them for the time that the channel's rule says, are dropped here
+// too. Redis's clock and that of the replica may differ: so that decides only what is read from Redis again.
+//
 // A client may be ahead of a replica: it got event 7 from another one, and this one has heard of 6. A position that is
 // unknown here is therefore never reported as lost before Redis was asked.
 // Meanwhile the channel stays live for all others: anybody can make up positions.

@@ -59,6 +59,7 @@ func (b *Broker) newChannel(name string) *channel {
 	c := newChannel(name, b.store.Rule(name))
 	c.rounds = &b.rounds
 	c.index = len(b.list)
+	c.memory = &b.memory
 	b.channels[name] = c
 	b.list = append(b.list, c)
 	b.listener.Want(listen.Subscription{Channel: name, Live: true, Raw: !kind.Of(name).ByPattern()})
@@ -73,6 +74,7 @@ func (b *Broker) remove(c *channel) {
 	b.list = b.list[:len(b.list)-1]
 	delete(b.channels, c.name)
 	b.rounds.remove(c, turnOver)
+	c.forget()
 	b.listener.Unwant(c.name) // under b.mu: whoever makes the channel again must call Want after this
 }
 
@@ -150,12 +152,13 @@ func (b *Broker) removeUnused(some []*channel, now time.Time) {
 	b.intake.Forget(unused)
 }
 
-// refresh drops frames that are too old, and has channels compared that were not since Redis has another dataset.
+// refresh drops frames and histories that are too old, and has channels compared that were not since Redis has another dataset.
 func (b *Broker) refresh(ctx context.Context, some []*channel, now time.Time) {
 	epoch := b.epoch.Load()
 	var outdated []*channel
 	for _, c := range some {
 		c.sweepFeeds(now)
+		c.sweep(now)
 		if epoch != nil && c.outdated(epoch) {
 			outdated = append(outdated, c)
 		}

@@ -1,6 +1,8 @@
 package pubsub
 
 import (
+	"time"
+
 	"sluice/store"
 	"sluice/store/kind"
 )
@@ -37,6 +39,7 @@ func (c *channel) replayInto(cur *cursor, from resumePoint) (p part, missing nee
 	if c.state != live {
 		return part{}, needLive
 	}
+	c.expire(time.Now())
 	if p, missing = c.replay(from); missing == needNothing {
 		cur.next, cur.at = cur.feed.head.Load(), c.history.Tip.Position // the head does not move while c.mu is held
 	}

@@ -33,6 +33,9 @@ func (b *Broker) collectors() []prometheus.Collector {
 		counter("sluice_repairs_total", "Times a channel had to read the stored history to find what it missed.", &b.stats.repairs),
 		counter("sluice_history_reads_total", "Whole histories read from Redis for streams and repairs.", &b.stats.reads),
 		counter("sluice_gaps_total", "Gap notices in streams' beginnings.", &b.stats.gaps),
+		counter("sluice_history_evicted_total", "Events dropped from memory because the channels together remember too much. They are read from Redis when a client needs them.", &b.memory.evicted),
+		gauge("sluice_history_bytes", "Bytes of events and positions that channels remember.",
+			func() int { return int(b.memory.held.Load()) }),
 		gauge("sluice_channels", "Channels followed.", func() int { channels, _ := b.Counts(); return channels }),
 		gauge("sluice_feeds", "Feeds.", func() int { _, feeds := b.Counts(); return feeds }),
 	}

@@ -19,8 +19,8 @@ type Announcement struct {
 // announcementHead is the greatest length of the line in front of adopted events.
 const announcementHead = 128
 
-// ParseAnnouncement reads an announcement. The data of the events are parts of payload, which must not be changed
-// afterwards.
+// ParseAnnouncement reads an announcement. The data of a single event is a part of payload, which must not be changed
+// afterwards. Of several events each has its own data: whoever keeps one of them does not keep all.
 func ParseAnnouncement(channel string, payload []byte) (Announcement, error) {
 	var a Announcement
 	text := payload
@@ -40,6 +40,9 @@ func ParseAnnouncement(channel string, payload []byte) (Announcement, error) {
 		e, err := parseEvent(channel, line)
 		if err != nil {
 			return a, err
+		}
+		if more || len(a.Events) > 0 {
+			e.Data = bytes.Clone(e.Data)
 		}
 		a.Events = append(a.Events, e)
 	}
