@@ -175,7 +175,7 @@ func (b *batcher) steps(batch []*call) []step {
 }
 
 // sendBatch runs the scripts of a batch in one round trip. If Redis does not know a script, it runs in a second one what
-// was not run, however much that is. Each call gets a result or an error of its own.
+// was not run, however much that is, within the time that is left of batchTimeout. Each call gets a result or an error of its own.
 func (b *batcher) sendBatch(batch []*call) {
 	ctx, cancel := context.WithTimeout(context.Background(), batchTimeout)
 	defer cancel()
@@ -192,8 +192,19 @@ func (b *batcher) sendBatch(batch []*call) {
 	}
 	_, err := p.Exec(ctx)
 	noteFailure(steps, err)
+	if ctx.Err() == nil { // else Redis has run nothing of those, and that is what their callers hear
+		b.sendAgain(ctx, steps)
+	}
+	for _, st := range steps {
+		st.tell()
+	}
+}
+
+// sendAgain sends the steps again whose script Redis did not know. The first one of each script carries its text: Redis
+// learns it before it runs it, so the others find it even if the first one fails.
+func (b *batcher) sendAgain(ctx context.Context, steps []step) {
 	learns := make(map[*redis.Script]bool)
-	p = b.rdb.Pipeline()
+	p := b.rdb.Pipeline()
 	for i := range steps {
 		st := &steps[i]
 		if err := st.cmd.Err(); err == nil || !strings.HasPrefix(err.Error(), "NOSCRIPT") {
@@ -201,17 +212,14 @@ func (b *batcher) sendBatch(batch []*call) {
 		}
 		if learns[st.script] {
 			st.cmd = st.script.EvalSha(ctx, p, st.keys, st.args...)
-		} else { // Redis learns the script by this
+		} else {
 			st.cmd = st.script.Eval(ctx, p, st.keys, st.args...)
 			learns[st.script] = true
 		}
 	}
 	if p.Len() > 0 {
-		_, err = p.Exec(ctx)
+		_, err := p.Exec(ctx)
 		noteFailure(steps, err)
-	}
-	for _, st := range steps {
-		st.tell()
 	}
 }
 
