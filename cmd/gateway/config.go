@@ -10,6 +10,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -95,6 +96,9 @@ func loadConfig() (Config, error) {
 			return cfg, wrong(err)
 		}
 	}
+	if err := cfg.checkTogether(); err != nil {
+		return cfg, wrong(err)
+	}
 	return cfg, nil
 }
 
@@ -117,6 +121,17 @@ func isLoopback(addr string) bool {
 	}
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// checkTogether checks what no part can know by itself.
+func (c *Config) checkTogether() error {
+	if c.Broker.FeedBytes >= c.Store.MaxBodyBytes {
+		return nil
+	}
+	return &store.SettingError{
+		Field: "FeedBytes", Value: strconv.Itoa(c.Broker.FeedBytes),
+		Takes: fmt.Sprintf("a number from %s on is expected, which is %d: the largest event must fit", variable("MaxBodyBytes"), c.Store.MaxBodyBytes),
+	}
 }
 
 // unsetEmpty removes the variables that are set to the empty text. Compose sets them for ${NAME:-}, and envconfig would

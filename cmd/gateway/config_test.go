@@ -84,6 +84,16 @@ func TestAWrongSettingIsNamedWithWhatItGotAndWhatItTakes(t *testing.T) {
 	}
 }
 
+func TestASharedLogThatIsSmallerThanAnEventIsRefused(t *testing.T) {
+	_, err := loadWith("GATEWAY_FEED_BYTES=100000", "GATEWAY_MAX_BODY_BYTES=100001")
+	if err == nil || !strings.HasPrefix(err.Error(), `GATEWAY_FEED_BYTES="100000"`) || !strings.Contains(err.Error(), "GATEWAY_MAX_BODY_BYTES on is expected, which is 100001") {
+		t.Errorf("got %v, want an error that names both settings", err)
+	}
+	if _, err := loadWith("GATEWAY_FEED_BYTES=100000", "GATEWAY_MAX_BODY_BYTES=100000"); err != nil {
+		t.Errorf("a log as large as the largest event: %v", err)
+	}
+}
+
 // The URL may hold a password, so it is the one setting whose value is not shown.
 func TestAWrongRedisURLIsNamedButNotShown(t *testing.T) {
 	for _, url := range []string{
