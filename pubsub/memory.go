@@ -196,7 +196,8 @@ func (c *channel) expire(now time.Time) {
 // bytes returns how much memory a trail takes.
 func (t *trail) bytes() int { return cap(t.positions)*placeBytes + len(t.abandoned)*abandonedBytes }
 
-// shorten forgets all but the newest positions, and those that Redis has lost.
+// shorten forgets all but some of the newest positions. What it forgets of the branches that Redis has left costs their
+// clients a gap notice.
 func (t *trail) shorten(positions int) {
 	t.abandoned = nil
 	if len(t.positions) > 2*positions || cap(t.positions) > 4*positions {

@@ -175,7 +175,8 @@ func (b *batcher) steps(batch []*call) []step {
 }
 
 // sendBatch runs the scripts of a batch in one round trip. If Redis does not know a script, it runs in a second one what
-// was not run, however much that is, within the time that is left of batchTimeout. Each call gets a result or an error of its own.
+// was not run, however much that is, within the time that is left of batchTimeout. Each call gets a result or an error of
+// its own.
 func (b *batcher) sendBatch(batch []*call) {
 	ctx, cancel := context.WithTimeout(context.Background(), batchTimeout)
 	defer cancel()

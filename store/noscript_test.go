@@ -115,8 +115,8 @@ func TestAnEventIsKnownNotToBeStoredIfTheTimeIsOverBeforeRedisHasTheScript(t *te
 				return redis.Nil
 			case 2: // the events: the answer comes as the time is over
 				<-ctx.Done()
-				commands[0].SetErr(noScript{})
-				return noScript{}
+				commands[0].SetErr(noScriptError{})
+				return noScriptError{}
 			}
 			sent++
 			return ctx.Err()
@@ -134,8 +134,8 @@ func TestAnEventIsKnownNotToBeStoredIfTheTimeIsOverBeforeRedisHasTheScript(t *te
 	})
 }
 
-// noScript is the reply of a Redis that does not know a script.
-type noScript struct{}
+// noScriptError is the reply of a Redis that does not know a script.
+type noScriptError struct{}
 
-func (noScript) Error() string { return "NOSCRIPT No matching script." }
-func (noScript) RedisError()   {}
+func (noScriptError) Error() string { return "NOSCRIPT No matching script." }
+func (noScriptError) RedisError()   {}

@@ -130,7 +130,8 @@ func (c *Config) checkTogether() error {
 	}
 	return &store.SettingError{
 		Field: "FeedBytes", Value: strconv.Itoa(c.Broker.FeedBytes),
-		Takes: fmt.Sprintf("a number from %s on is expected, which is %d: the largest event must fit", variable("MaxBodyBytes"), c.Store.MaxBodyBytes),
+		Takes: fmt.Sprintf("a number from %s on is expected, which is %d: the largest event must fit",
+			variable("MaxBodyBytes"), c.Store.MaxBodyBytes),
 	}
 }
 
