@@ -72,7 +72,7 @@ func (s *Server) page(c echo.Context, channel string, n int) (store.Page, error)
 		return store.Page{Tip: h.Tip, Events: h.Events}, err
 	}
 	if id := store.ParseEventID(after, []string{channel}); id.Known[0] {
-		return s.store.After(c.Request().Context(), channel, id.Positions[0], n)
+		return s.store.AfterPlace(c.Request().Context(), channel, id.Places[0], n)
 	}
 	return s.store.Oldest(c.Request().Context(), channel, n)
 }

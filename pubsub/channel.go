@@ -90,7 +90,7 @@ const (
 func (c *channel) judge(e store.Event) verdict {
 	tip := c.history.Tip.Position
 	switch {
-	case e.Position.Offset == tip.Offset+1 && (e.Prev == tip.Nonce || tip.Offset == 0):
+	case e.Position.Offset == tip.Offset+1 && (e.Prev == tip.Nonce || tip.Offset == 0) && !c.trail.left(e.Position):
 		return deliver // the first event's Prev is the channel's base, which is made with it
 	case c.history.Has(e.Position) || c.trail.has(e.Position):
 		return ignore
@@ -220,13 +220,13 @@ func (c *channel) deliver(e store.Event) {
 	}
 	c.memoryBytes += len(e.Data)
 	c.published(e)
+	c.trail.add(e.Position)
 	c.toFeeds(e)
 	c.trim()
 }
 
-// toFeeds appends an event to the trail and to all feeds; c.mu is held.
+// toFeeds appends an event to all feeds; c.mu is held.
 func (c *channel) toFeeds(e store.Event) {
-	c.trail.add(e.Position)
 	for _, f := range c.feeds {
 		f.event(e)
 	}

@@ -12,9 +12,11 @@ import (
 // expirySlack is how much sooner than expected a position may be gone from Redis and still count as expired.
 const expirySlack = time.Minute
 
-// place returns the place that a client's position stands for; c.mu is held.
-func (c *channel) place(p store.Position) store.Position {
-	return c.history.Tip.Resolve(c.name, c.rule.MetaTTL, p)
+// place returns the place in history that a client's place stands for; c.mu is held.
+func (c *channel) place(p store.Place) store.Place {
+	resolved := c.history.Tip.Resolve(c.name, c.rule.MetaTTL, p.Position()).Place()
+	resolved.Left = p.Left
+	return resolved
 }
 
 // noteTip notes that history has another tip, which was read from Redis; c.mu is held.
@@ -71,10 +73,10 @@ func (c *channel) moveOrigin(theirs store.Tip) {
 	at := store.Position{Nonce: theirs.Base}
 	c.history = store.History{Tip: store.Tip{Position: at, Base: theirs.Base, Epoch: theirs.Epoch}}
 	c.whole, c.memoryBytes, c.cut, c.tipAt = true, 0, 0, time.Now()
-	c.trail.reset(at)
+	c.trail.begin(c.history)
 	if theirs.Position.Offset == 0 && !c.rule.Latest { // a client of a state needs no place
 		for _, f := range c.feeds {
-			f.rewind(at)
+			f.rewind(at.Place())
 		}
 	}
 }

@@ -10,10 +10,10 @@ import (
 
 // resumePoint is where one stream is in one channel.
 type resumePoint struct {
-	resume bool           // the client has been here before
-	at     store.Position // the newest event that a client that resumes has seen
-	known  bool           // at could be read from the client's last event id
-	replay int            // how many of the newest events a client gets that connects for the first time
+	resume bool        // the client has been here before
+	at     store.Place // where a client that resumes stands
+	known  bool        // at could be read from the client's last event id
+	replay int         // how many of the newest events a client gets that connects for the first time
 	// epoch is the epoch of the channel when the client asked. If what is known of the channel is of a later one, Redis has been
 	// asked since.
 	epoch int
@@ -33,6 +33,7 @@ const (
 // held. If missing is not needNothing, the caller must provide what it says and call replay again.
 func (c *channel) replay(s resumePoint) (p part, missing need) {
 	p.tip, p.epoch = c.history.Tip, c.epoch
+	at := c.place(c.trail.translate(s.at))
 	switch {
 	case !s.resume:
 		p.events = c.history.Last(s.replay)
@@ -45,7 +46,7 @@ func (c *channel) replay(s resumePoint) (p part, missing need) {
 		}
 		p.events, p.gap = c.history.Events, store.Unknown
 	default:
-		p.events, p.gap = c.history.After(c.place(c.trail.translate(s.at)))
+		p.events, p.gap = c.history.AfterPlace(at)
 		switch {
 		case p.gap == store.Reset && c.known <= s.epoch:
 			return p, needVerification
@@ -56,9 +57,12 @@ func (c *channel) replay(s resumePoint) (p part, missing need) {
 	if c.rule.Latest {
 		p.gap = "" // the newest event is all that matters
 	}
-	p.from = c.history.Tip.Position
+	p.from = c.history.Tip.Position.Place()
 	if len(p.events) > 0 {
-		p.from = store.Position{Offset: p.events[0].Position.Offset - 1, Nonce: p.events[0].Prev}
+		p.from = store.Place{Offset: p.events[0].Position.Offset - 1, Nonce: p.events[0].Prev}
+	}
+	if p.gap == "" && p.from.Position() == at.Position() {
+		p.from.Left = at.Left
 	}
 	return p, needNothing
 }
@@ -106,6 +110,7 @@ func (c *channel) load(ctx context.Context, read func() (store.History, error)) 
 	events := make([]store.Event, 0, len(older)+len(c.history.Events))
 	c.history.Events = append(append(events, older...), c.history.Events...)
 	c.cut = 0
+	c.trail.learn(c.history)
 	for _, e := range older {
 		c.memoryBytes += len(e.Data)
 	}

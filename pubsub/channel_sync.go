@@ -129,7 +129,7 @@ func (c *channel) deliverPending() bool {
 func (c *channel) begin(h store.History) {
 	c.begun, c.history, c.whole = true, h, c.rule.Latest
 	c.noteTip()
-	c.trail.add(h.Tip.Position)
+	c.trail.begin(h)
 	for _, e := range h.Events {
 		c.memoryBytes += len(e.Data)
 	}
@@ -139,14 +139,7 @@ func (c *channel) begin(h store.History) {
 
 // catchUp delivers what the channel has missed according to theirs, the history that Redis has stored; c.mu is held.
 func (c *channel) catchUp(theirs store.History) {
-	before := c.history.Tip.Position
-	events, gap := catchUp(c.history, &c.trail, theirs, c.rule)
-	if common := c.trail.last(); gap == "" && common != before {
-		// Even if no new event comes, clients must hold a position that every replica knows.
-		for _, f := range c.feeds {
-			f.rewind(common)
-		}
-	}
+	m := catchUp(c.history, &c.trail, theirs)
 	// The events in memory may belong to an abandoned branch, so the stored history replaces them.
 	c.history, c.whole, c.loadedAt, c.memoryBytes = theirs, true, time.Now(), 0
 	c.noteTip()
@@ -155,14 +148,16 @@ func (c *channel) catchUp(theirs store.History) {
 	for _, e := range theirs.Events {
 		c.memoryBytes += len(e.Data)
 	}
-	if gap != "" {
-		from := theirs.Floor()
-		c.trail.reset(from)
-		for _, f := range c.feeds {
-			f.gap(from, gap)
+	for _, f := range c.feeds {
+		switch {
+		case c.rule.Latest && m.gap != "": // the newest event, stored or still to come, is all that matters
+		case m.gap != "":
+			f.gap(theirs.Floor(), m.gap)
+		case m.back != store.Place{}:
+			f.rewind(m.back) // even if no new event comes, clients must hold a place that every replica knows
 		}
 	}
-	for _, e := range events {
+	for _, e := range m.events {
 		c.toFeeds(e)
 	}
 	c.trim()

@@ -69,6 +69,7 @@ func TestAnnouncementsOfALostBranchDoNotKeepAChannelWaiting(t *testing.T) {
 
 func TestAStreamThatWaitsForTheReadingOfAnotherOneGivesUpWhenItsClientLeaves(t *testing.T) {
 	c := newChannel("orders", kind.Rule{Capacity: 10})
+	c.begin(store.History{})
 	begun, finish, first := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	go func() {
 		_, err := c.load(t.Context(), func() (store.History, error) {

@@ -46,11 +46,25 @@
 // # Design
 //
 // Channel. A replica keeps the newest events of each channel in memory, so that clients that come back together cost one
-// reading of Redis per channel, not one each. It also remembers the newest 4,096 delivered positions of each channel, its
-// trail. When Redis comes back from an older snapshot, the newest of them that Redis still knows is the last common event:
-// everything after it is delivered, nothing before it is repeated, and a client that reconnects with a position of the
-// lost branch goes on from the common event. When there is no common event, because the snapshot is older than the trail
-// or this replica was not there, the client is told of a gap with the reason "reset".
+// reading of Redis per channel, not one each. It also remembers the newest 4,096 positions of each channel that it has
+// delivered or read, its trail.
+//
+// Branches. When Redis comes back from an older snapshot and goes on, its history has two branches. The newest position of
+// the trail that Redis still knows is the last common event: everything after it is delivered, nothing before it is repeated,
+// and clients, those that reconnect with a position of the lost branch too, go back to it. When there is no common event,
+// because the snapshot is older than the trail or this replica was not there, clients are told of a gap with the reason
+// "reset". Of a channel that never had an event nothing is lost: its clients are told their new place.
+//
+// A client that went back has seen what comes after its place on the lost branch. Its place has a mark that says so
+// (store.Place). A replica that is still on the lost branch, because it has not noticed the loss, recognises the mark and asks
+// Redis before it serves the client.
+//
+// A newer snapshot may bring the lost branch back. Some clients have had its events already, and others have not. So all
+// streams of the channel are told of a reset, and then get everything that is stored. A client that comes back with a place
+// of the branches between is told so too.
+//
+// Events may still be repeated without a reset in two cases: a client went back and moves to a replica that has missed two
+// losses of Redis in a row, or to one that knows nothing of the branch that the client had left and that comes back later.
 //
 // What a channel remembers is bounded, and so is what all of them remember together (memory.go); sluice_history_bytes tells how
 // much it is:

@@ -53,12 +53,12 @@ const (
 
 // frame is one frame of a feed. Frames are never changed.
 type frame struct {
-	bytes   []byte         // a part of a chunk
-	typ     string         // of an event
-	at      store.Position // where a client is in the channel that has got the frame
-	arrival uint64         // grows from frame to frame over all channels of a replica
-	start   uint32         // of bytes in the chunk
-	idBytes uint16         // length of the id at the beginning of bytes
+	bytes   []byte      // a part of a chunk
+	typ     string      // of an event
+	at      store.Place // where a client is in the channel that has got the frame
+	arrival uint64      // grows from frame to frame over all channels of a replica
+	start   uint32      // of bytes in the chunk
+	idBytes uint16      // length of the id at the beginning of bytes
 	kind    frameKind
 }
 
@@ -190,7 +190,7 @@ func (f *Feed) Write(encoded []byte) {
 func (f *Feed) event(e store.Event) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	g := frame{typ: e.Type, at: e.Position}
+	g := frame{typ: e.Type, at: e.Position.Place()}
 	f.id = e.Position.Append(f.id[:0])
 	if e.Final {
 		g.kind = finalFrame
@@ -200,7 +200,7 @@ func (f *Feed) event(e store.Event) {
 }
 
 // rewind tells the clients that the channel stands at an earlier place.
-func (f *Feed) rewind(at store.Position) {
+func (f *Feed) rewind(at store.Place) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.id = at.Append(f.id[:0])
@@ -215,7 +215,7 @@ func (f *Feed) gap(from store.Position, reason store.Reason) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.id = from.Append(f.id[:0])
-	g := frame{kind: gapFrame, at: from}
+	g := frame{kind: gapFrame, at: from.Place()}
 	f.encode(g, len(f.channel.name), func(dst []byte) []byte { return f.encoder.Gap(dst, f.channel.name, reason) })
 }
 

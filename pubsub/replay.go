@@ -13,7 +13,7 @@ const partBytes = 32 << 10
 
 // part is what a stream gets of one channel before it goes live.
 type part struct {
-	from   store.Position // the place before the first event
+	from   store.Place // the place before the first event
 	events []store.Event
 	gap    store.Reason // empty: events follow the client's place without a hole
 	tip    store.Tip    // where the channel stood when the part was made
@@ -41,7 +41,10 @@ func (c *channel) replayInto(cur *cursor, from resumePoint) (p part, missing nee
 	}
 	c.expire(time.Now())
 	if p, missing = c.replay(from); missing == needNothing {
-		cur.next, cur.at = cur.feed.head.Load(), c.history.Tip.Position // the head does not move while c.mu is held
+		cur.next, cur.at = cur.feed.head.Load(), p.from // the head does not move while c.mu is held
+		if n := len(p.events); n > 0 {
+			cur.at = p.events[n-1].Position.Place()
+		}
 	}
 	return p, missing
 }
@@ -49,12 +52,12 @@ func (c *channel) replayInto(cur *cursor, from resumePoint) (p part, missing nee
 // encodeReplay makes the bytes of a part: gap notices, then the events of all channels in the order of their times. If none of
 // them tells the client its place, a position does, so that it resumes from there even if it never gets an event. It stops
 // after partBytes; at is the place, by channel, that the bytes lead to, and more tells that this is not the end of parts.
-func (s *Stream) encodeReplay(parts []part) (encoded []byte, at []store.Position, more bool) {
+func (s *Stream) encodeReplay(parts []part) (encoded []byte, at []store.Place, more bool) {
 	names, encoder := make([]string, len(s.cursors)), s.encoder()
 	for i, c := range s.cursors {
 		names[i] = c.feed.channel.name
 	}
-	at = make([]store.Position, len(parts))
+	at = make([]store.Place, len(parts))
 	events := make([][]store.Event, len(parts)) // still to come
 	size, gaps := 0, 0
 	for i, p := range parts {
@@ -90,7 +93,7 @@ func (s *Stream) encodeReplay(parts []part) (encoded []byte, at []store.Position
 		}
 		e := events[i][0]
 		events[i] = events[i][1:]
-		at[i] = e.Position
+		at[i] = e.Position.Place()
 		id = store.AppendEventID(id[:0], names, at)
 		told = true
 		end := e.Final && len(names) == 1

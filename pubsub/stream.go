@@ -59,7 +59,7 @@ type cursor struct {
 	next uint64 // number of the frame that the client has not got
 	// at is where the client is in the channel. Of a stream of one channel without a filter it is where it went live: the
 	// frames' own ids tell the client more.
-	at store.Position
+	at store.Place
 }
 
 // filter chooses events by their type.
@@ -225,7 +225,7 @@ func (s *Stream) appendID(dst []byte) []byte {
 	if len(s.cursors) == 1 {
 		return s.cursors[0].at.Append(dst)
 	}
-	names, at := make([]string, len(s.cursors)), make([]store.Position, len(s.cursors))
+	names, at := make([]string, len(s.cursors)), make([]store.Place, len(s.cursors))
 	for i, c := range s.cursors {
 		names[i], at[i] = c.feed.channel.name, c.at
 	}
@@ -238,7 +238,7 @@ func (s *Stream) resumePoints(r Request, id store.EventID) []resumePoint {
 	for i, c := range s.cursors {
 		epoch, _ := c.feed.channel.staleEpoch()
 		points[i] = resumePoint{
-			resume: r.LastEventID != "", at: id.Positions[i], known: id.Known[i], replay: r.Replay, epoch: epoch,
+			resume: r.LastEventID != "", at: id.Places[i], known: id.Known[i], replay: r.Replay, epoch: epoch,
 		}
 	}
 	return points

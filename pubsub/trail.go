@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"sluice/store"
-	"sluice/store/kind"
 )
 
 // trailLength is how many delivered positions a channel remembers, of 16 bytes each. If Redis comes back from a
@@ -23,20 +22,52 @@ const maxRewinds = 16
 // trail remembers which positions were delivered, and what became of those that Redis lost. It is not safe for
 // concurrent use; the channel guards it.
 type trail struct {
-	// positions were delivered on the valid branch. Their offsets grow. Only recent ones count.
+	// positions are those of the valid branch that were delivered, or were stored already when the channel began. Their
+	// offsets grow. Only recent ones count.
 	positions []store.Position
-	// abandoned holds, for each position that was delivered and that Redis lost, the last event common to its branch and
-	// the next one. It has at most 3*trailLength entries.
-	abandoned map[store.Position]store.Position
+	// abandoned holds, for each position that was delivered and that Redis lost, the place to which its clients go back: the
+	// last event common to its branch and the next one. It is nowhere if that branch was followed by one that had been left
+	// before. abandoned has at most 3*trailLength entries.
+	abandoned map[store.Position]store.Place
 }
+
+// nowhere is the place of clients of which nobody knows what they have seen of the valid branch. No channel has it.
+var nowhere store.Place
 
 // recent returns the positions that are remembered, oldest first.
 func (t *trail) recent() []store.Position { return t.positions[max(0, len(t.positions)-trailLength):] }
 
-// reset forgets everything but p, which begins a new life of the channel.
-func (t *trail) reset(p store.Position) {
-	t.positions = append(t.positions[:0], p)
-	clear(t.abandoned)
+// begin forgets everything but a history, with which a new life of the channel begins.
+func (t *trail) begin(h store.History) {
+	t.abandoned = nil
+	t.restart(h)
+}
+
+// restart forgets the positions of the valid branch, and remembers those of a history instead.
+func (t *trail) restart(h store.History) { t.positions = positionsOf(h) }
+
+// learn remembers those positions of a history that are older than the trail's. They were read, and may be delivered to a
+// stream that begins with stored events.
+func (t *trail) learn(h store.History) {
+	oldest, floor := t.positions[0], h.Floor()
+	if room := trailLength - len(t.positions); room > 0 && floor.Offset < oldest.Offset && h.Has(oldest) {
+		older := positionsOf(store.History{Tip: h.Tip, Events: h.Events[:oldest.Offset-floor.Offset]})
+		older = older[:len(older)-1] // the last one is oldest
+		t.positions = append(older[max(0, len(older)-room):], t.positions...)
+	}
+}
+
+// positionsOf returns the floor of a history and the positions of its events, but not more than a trail remembers.
+func positionsOf(h store.History) []store.Position {
+	events := h.Last(trailLength)
+	positions := make([]store.Position, 0, 1+len(events))
+	if len(events) == len(h.Events) {
+		positions = append(positions, h.Floor())
+	}
+	for _, e := range events {
+		positions = append(positions, e.Position)
+	}
+	return positions
 }
 
 // has reports whether p was delivered on the valid branch, as far as is remembered.
@@ -56,11 +87,11 @@ func (t *trail) add(p store.Position) {
 	t.positions = append(t.positions, p)
 }
 
-// last returns the newest delivered position of the valid branch.
+// last returns the newest position of the valid branch.
 func (t *trail) last() store.Position { return t.positions[len(t.positions)-1] }
 
-// rewind finds the newest delivered position that Redis still has in its history, theirs. If there is one, the
-// positions that were delivered after it become abandoned.
+// rewind finds the newest position of the trail that Redis still has in its history, theirs. If there is one, the positions
+// after it become abandoned.
 func (t *trail) rewind(theirs store.History) (common store.Position, ok bool) {
 	recent := t.recent()
 	i := len(recent) - 1
@@ -71,50 +102,64 @@ func (t *trail) rewind(theirs store.History) (common store.Position, ok bool) {
 		return store.Position{}, false
 	}
 	common = recent[i]
-	if len(t.abandoned) > 2*trailLength {
-		clear(t.abandoned) // clients of branches that old are told of a gap
+	back := common.Place()
+	if i+1 < len(recent) {
+		back.Left = recent[i+1].Nonce.Mark()
 	}
-	if t.abandoned == nil {
-		t.abandoned = make(map[store.Position]store.Position)
-	}
-	for _, lost := range recent[i+1:] {
-		t.abandoned[lost] = common
-	}
+	t.abandon(recent[i+1:], back)
 	t.positions = recent[:i+1]
 	return common, true
 }
 
-// translate returns the place in the valid branch that stands for p. That is p itself, or, if p was lost with an
-// abandoned branch, the last common event: a client at p has seen everything up to there, and nothing after it.
-func (t *trail) translate(p store.Position) store.Position {
+// abandon notes that clients at some positions have to go to another place. Each call has at most trailLength of them.
+func (t *trail) abandon(lost []store.Position, back store.Place) {
+	if len(lost) == 0 {
+		return
+	}
+	if len(t.abandoned) > 2*trailLength {
+		clear(t.abandoned) // clients of branches that old are told of a gap
+	}
+	if t.abandoned == nil {
+		t.abandoned = make(map[store.Position]store.Place)
+	}
+	for _, p := range lost {
+		t.abandoned[p] = back
+	}
+}
+
+// left reports whether p was delivered on a branch that Redis has left since.
+func (t *trail) left(p store.Position) bool {
+	if len(t.abandoned) == 0 {
+		return false
+	}
+	_, left := t.abandoned[p]
+	return left
+}
+
+// comeBack begins anew with theirs, the history of a branch that was left and has come back. Whoever has seen something of
+// the branches that were left may have seen something of this one too: their places are nowhere.
+func (t *trail) comeBack(theirs store.History) {
+	for p := range t.abandoned {
+		t.abandoned[p] = nowhere
+	}
+	if !theirs.Has(t.last()) {
+		t.abandon(t.recent(), nowhere)
+	}
+	t.restart(theirs)
+	for _, p := range t.positions {
+		delete(t.abandoned, p)
+	}
+}
+
+// translate returns the place in the valid branch that stands for p. That is p itself, or, if p was lost with an abandoned
+// branch, the last common event: a client at p has seen everything up to there, and nothing after it that is valid.
+func (t *trail) translate(p store.Place) store.Place {
 	for range maxRewinds {
-		common, lost := t.abandoned[p]
+		back, lost := t.abandoned[p.Position()]
 		if !lost {
 			break
 		}
-		p = common
+		p = back
 	}
 	return p
-}
-
-// catchUp decides what a replica must deliver. ours is what it has delivered, theirs is what Redis has stored. catchUp
-// returns the events to deliver, and the reason for a gap notice before them if other events are lost. Between Redis
-// and the replica, this function alone keeps the promise "nothing lost, nothing twice". It uses no clock and no
-// connection.
-func catchUp(ours store.History, past *trail, theirs store.History, rule kind.Rule) ([]store.Event, store.Reason) {
-	events, gap := theirs.After(ours.Tip.Position)
-	if gap == "" {
-		return events, ""
-	}
-	if theirs.Base != ours.Base {
-		gap = store.Reset // Redis lost the channel and it began anew, even if an offset looks familiar
-	} else if gap == store.Reset {
-		if common, ok := past.rewind(theirs); ok {
-			events, gap = theirs.After(common)
-		}
-	}
-	if rule.Latest {
-		gap = "" // the newest event is all that matters here, and it is stored
-	}
-	return events, gap
 }

@@ -36,6 +36,28 @@ func nameOf(p store.Position) string {
 	return name
 }
 
+// placeOf returns the place of a client by name: that of an event, and a + with the name of the event that it has seen after
+// it and that was lost, as in 2a+3a.
+func placeOf(name string) store.Place {
+	at, left, marked := strings.Cut(name, "+")
+	p := positionOf(at).Place()
+	if marked {
+		p.Left = positionOf(left).Nonce.Mark()
+	}
+	return p
+}
+
+// nameOfPlace is the inverse of placeOf, for events with one digit.
+func nameOfPlace(p store.Place) string {
+	if p == nowhere {
+		return "nowhere"
+	}
+	if p.Left == 0 {
+		return nameOf(p.Position())
+	}
+	return nameOf(p.Position()) + "+" + string([]byte{byte(p.Left >> 8), byte(p.Left)})
+}
+
 func namesOf(events []store.Event) string {
 	var names []string
 	for _, e := range events {
@@ -72,11 +94,21 @@ func (r *fakeRedis) store(name string, capacity int) {
 	r.ever[name] = e
 }
 
-// restore makes it a Redis that came back from a snapshot in which the named event is the newest.
-func (r *fakeRedis) restore(name string) {
-	lost := len(r.events) - int(positionOf(name).Offset)
-	r.events = r.events[:len(r.events)-lost]
-	r.kept = max(0, r.kept-lost)
+// restore makes it a Redis that came back from a snapshot in which the named event is the newest, of whatever branch.
+func (r *fakeRedis) restore(name string, capacity int) {
+	p := positionOf(name)
+	if r.history().Has(p) {
+		lost := len(r.events) - int(p.Offset)
+		r.events, r.kept = r.events[:len(r.events)-lost], r.kept-lost
+		return
+	}
+	r.events = nil
+	for p.Offset > 0 {
+		e := r.ever[nameOf(p)]
+		r.events, p = append(r.events, e), store.Position{Offset: p.Offset - 1, Nonce: e.Prev}
+	}
+	slices.Reverse(r.events)
+	r.base, r.kept = p.Nonce, min(len(r.events), capacity)
 }
 
 func (r *fakeRedis) history() store.History {
@@ -95,7 +127,7 @@ func (r *fakeRedis) step(words []string, capacity int) (ok bool) {
 			r.store(name, capacity)
 		}
 	case "restore":
-		r.restore(args[0])
+		r.restore(args[0], capacity)
 	case "empty":
 		r.events, r.kept, r.base = nil, 0, positionOf("0"+args[0]).Nonce
 	case "trim":
@@ -148,11 +180,11 @@ func (c *told) Position(dst, id []byte) []byte {
 }
 
 func nameOfID(id []byte) string {
-	p, err := store.ParsePosition(string(id))
-	if err != nil {
-		return err.Error()
+	parsed := store.ParseEventID(string(id), []string{"orders"})
+	if !parsed.Known[0] {
+		return "no place"
 	}
-	return nameOf(p)
+	return nameOfPlace(parsed.Places[0])
 }
 
 // channelScript is the system of the channel's transcripts: a Redis, a channel, and a client that is connected to it.
@@ -183,7 +215,7 @@ func newChannelScript(rule kind.Rule) *channelScript {
 //	synchronise                one call
 //	compare                    the comparison with Redis in rounds
 //	verify, verified           Redis is asked where the channel stands, and has answered
-//	resume PLACE               a client comes back; PLACE may be the name of an event, or rubbish
+//	resume PLACE               a client comes back; PLACE may be as in placeOf, or rubbish
 //	resume PLACE again         it asks again, after what it needed was provided
 //	connect N                  a client comes the first time and wants N events
 //	load                       reads older events from Redis
@@ -290,7 +322,7 @@ func (s *channelScript) ask(command string, args []string) {
 	case !place.resume:
 		place.replay = number(args[0])
 	case args[0] != "rubbish":
-		place.at, place.known = positionOf(args[0]), true
+		place.at, place.known = placeOf(args[0]), true
 	}
 	if args[len(args)-1] != "again" {
 		s.asked, _ = c.staleEpoch()
@@ -308,7 +340,7 @@ func (s *channelScript) ask(command string, args []string) {
 	if p.gap != "" {
 		s.client.note("gap %s", p.gap)
 	}
-	s.client.note("from %s: %s", nameOf(p.from), namesOf(p.events))
+	s.client.note("from %s: %s", nameOfPlace(p.from), namesOf(p.events))
 }
 
 func (s *channelScript) noteState() {
@@ -330,9 +362,11 @@ func (s *channelScript) noteState() {
 //
 //	delivered EVENT...    a client had them; EVENT may be FROM..TO, such as 1a..9a
 //	rewind                Redis is another one: the newest common event, after which all are abandoned
+//	come back             Redis is at a branch that was left
+//	learn                 the history is read: it may have older events than the trail
 //	translate PLACE...    where a client goes on that was at PLACE
-//	has PLACE...          which of these were delivered on the valid branch
-//	reset PLACE           the channel began anew
+//	has EVENT...          which of these were delivered on the valid branch
+//	begin                 the channel began anew
 //	length                how many positions are remembered
 func TestTranscriptsOfATrail(t *testing.T) {
 	transcript.Run(t, "testdata/trail", func(t *testing.T) func([]string) string {
@@ -355,8 +389,8 @@ func TestTranscriptsOfATrail(t *testing.T) {
 				}
 				return "to " + nameOf(common)
 			case "translate":
-				for _, p := range places(args) {
-					out = append(out, nameOf(p)+" is "+nameOf(past.translate(p)))
+				for _, name := range args {
+					out = append(out, name+" is "+nameOfPlace(past.translate(placeOf(name))))
 				}
 			case "has":
 				for _, p := range places(args) {
@@ -367,8 +401,12 @@ func TestTranscriptsOfATrail(t *testing.T) {
 				if out == nil {
 					return "none"
 				}
-			case "reset":
-				past.reset(positionOf(args[0]))
+			case "begin":
+				past.begin(r.history())
+			case "come":
+				past.comeBack(r.history())
+			case "learn":
+				past.learn(r.history())
 			case "length":
 				return fmt.Sprint(len(past.recent()))
 			default:

@@ -54,11 +54,11 @@ func BenchmarkParseEvent(b *testing.B) {
 func BenchmarkAppendEventID(b *testing.B) {
 	for _, n := range []int{1, 5, 50} {
 		b.Run(fmt.Sprintf("channels=%d", n), func(b *testing.B) {
-			channels, positions := somewhere(n, 1)
+			channels, places := somewhere(n, 1)
 			var id []byte
 			b.ReportAllocs()
 			for b.Loop() {
-				id = store.AppendEventID(id[:0], channels, positions)
+				id = store.AppendEventID(id[:0], channels, places)
 			}
 		})
 	}
@@ -68,8 +68,8 @@ func BenchmarkAppendEventID(b *testing.B) {
 func BenchmarkParseEventID(b *testing.B) {
 	for _, n := range []int{1, 5, 50} {
 		b.Run(fmt.Sprintf("channels=%d", n), func(b *testing.B) {
-			channels, positions := somewhere(n, 1)
-			id := string(store.AppendEventID(nil, channels, positions))
+			channels, places := somewhere(n, 1)
+			id := string(store.AppendEventID(nil, channels, places))
 			b.ReportAllocs()
 			for b.Loop() {
 				if !store.ParseEventID(id, channels).Known[0] {

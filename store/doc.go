@@ -31,6 +31,10 @@
 // prove. The position right before the oldest stored event can still be verified, so a client that missed nothing gets
 // no gap notice. And a replica that gets an announcement knows whether its own newest event is really the event before.
 //
+// A client that went back to the last common event after such a loss has seen lost events after its position. Its place
+// ([Place]) tells the first of them by two bytes of its nonce, so that nobody sends them a second time, when Redis comes back
+// from yet another snapshot that has them, say.
+//
 // Reading costs what is asked for. The index of an event in the list is the newest offset minus its own, since nothing is ever
 // taken out of the middle of the list. So a script, which sees the position and the list at one moment, reads the events after
 // an offset without those that are newer, and one element more proves by its nonce that the client's position is good. Long

@@ -11,68 +11,71 @@ import (
 	"sluice/store"
 )
 
-// somewhere returns n channels and a position in each of them, the same for the same seed.
-func somewhere(n int, seed uint64) (channels []string, positions []store.Position) {
+// somewhere returns n channels and a place in each of them, the same for the same seed. Half of the places have a mark.
+func somewhere(n int, seed uint64) (channels []string, places []store.Place) {
 	r := rand.New(rand.NewPCG(seed, 0))
 	for i := range n {
 		channels = append(channels, fmt.Sprintf("channel-%d:%c", i, 'a'+rune(r.IntN(26))))
-		p := store.Position{Offset: r.Uint64() >> (11 + r.IntN(53))} // of any length, up to 2^53
+		p := store.Place{Offset: r.Uint64() >> (11 + r.IntN(53))} // of any length, up to 2^53
 		for j := range p.Nonce {
 			p.Nonce[j] = byte(r.Uint32())
 		}
-		positions = append(positions, p)
+		if i%2 == 1 || n == 1 && seed%2 == 1 {
+			p.Left = store.Mark(1 + r.IntN(1<<16-1))
+		}
+		places = append(places, p)
 	}
-	return channels, positions
+	return channels, places
 }
 
 // parseEventID returns what an id says about channels, without the end mark.
-func parseEventID(text string, channels []string) (at []store.Position, known []bool) {
+func parseEventID(text string, channels []string) (at []store.Place, known []bool) {
 	id := store.ParseEventID(text, channels)
-	return id.Positions, id.Known
+	return id.Places, id.Known
 }
 
 func TestAnEventIDHoldsThePlaceInEveryChannel(t *testing.T) {
 	for n := 1; n <= 50; n++ {
-		channels, positions := somewhere(n, uint64(n))
-		id := string(store.AppendEventID(nil, channels, positions))
+		channels, places := somewhere(n, uint64(n))
+		id := string(store.AppendEventID(nil, channels, places))
 		if !regexp.MustCompile(`^[0-9A-Za-z_-]+$`).MatchString(id) {
 			t.Errorf("%d channels: %q is not safe in a header", n, id)
 		}
 		got, known := parseEventID(id, channels)
 		for i := range channels {
-			if !known[i] || got[i] != positions[i] {
-				t.Errorf("%d channels: place %d is read as %v (known %v), want %v", n, i, got[i], known[i], positions[i])
+			if !known[i] || got[i] != places[i] {
+				t.Errorf("%d channels: place %d is read as %v (known %v), want %v", n, i, got[i], known[i], places[i])
 			}
 		}
 	}
 }
 
 func TestAnEventIDIsAppended(t *testing.T) {
-	channels, positions := somewhere(2, 1)
-	if got := string(store.AppendEventID([]byte("id: "), channels, positions)); !strings.HasPrefix(got, "id: m") {
+	channels, places := somewhere(2, 1)
+	if got := string(store.AppendEventID([]byte("id: "), channels, places)); !strings.HasPrefix(got, "id: l") {
 		t.Errorf("got %q", got)
 	}
-	if got, want := string(store.AppendEventID([]byte("id: "), channels[:1], positions[:1])), "id: "+positions[0].String(); got != want {
+	if got, want := string(store.AppendEventID([]byte("id: "), channels[:1], places[:1])), "id: "+string(places[0].Append(nil)); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
 // nginx and most others take a header line of 4 KiB, but all lines together must fit in 8 KiB or so.
 func TestTheEventIDOfFiftyChannelsIsShorterThanOneKiB(t *testing.T) {
-	channels, positions := somewhere(50, 1)
-	for i := range positions {
-		positions[i].Offset = 1 << 34 // 200 events a second for three years
+	channels, places := somewhere(50, 1)
+	for i := range places {
+		places[i].Offset, places[i].Left = 1<<34, 0 // 200 events a second for three years
 	}
-	if n := len(store.AppendEventID(nil, channels, positions)); n >= 1024 {
+	if n := len(store.AppendEventID(nil, channels, places)); n >= 1024 {
 		t.Errorf("%d bytes", n)
 	}
 }
 
 func TestAnEventIDMeansTheSameInAnotherOrder(t *testing.T) {
-	channels, positions := somewhere(3, 1)
-	id := string(store.AppendEventID(nil, channels, positions))
+	channels, places := somewhere(3, 1)
+	id := string(store.AppendEventID(nil, channels, places))
 	got, known := parseEventID(id, []string{channels[2], channels[0], channels[1]})
-	for i, want := range []store.Position{positions[2], positions[0], positions[1]} {
+	for i, want := range []store.Place{places[2], places[0], places[1]} {
 		if !known[i] || got[i] != want {
 			t.Errorf("place %d: got %v (known %v), want %v", i, got[i], known[i], want)
 		}
@@ -80,8 +83,8 @@ func TestAnEventIDMeansTheSameInAnotherOrder(t *testing.T) {
 }
 
 func TestAnEventIDOfOtherChannelsKnowsThoseItHas(t *testing.T) {
-	channels, positions := somewhere(3, 1)
-	id := string(store.AppendEventID(nil, channels, positions))
+	channels, places := somewhere(3, 1)
+	id := string(store.AppendEventID(nil, channels, places))
 	for name, test := range map[string]struct {
 		asked []string
 		known []bool
@@ -99,10 +102,10 @@ func TestAnEventIDOfOtherChannelsKnowsThoseItHas(t *testing.T) {
 			if known[i] != test.known[i] {
 				t.Errorf("%s: channel %q known %v, want %v", name, test.asked[i], known[i], test.known[i])
 			}
-			if known[i] && got[i] != positions[i] && name != "one alone" {
-				t.Errorf("%s: channel %q at %v, want %v", name, test.asked[i], got[i], positions[i])
+			if known[i] && got[i] != places[i] && name != "one alone" {
+				t.Errorf("%s: channel %q at %v, want %v", name, test.asked[i], got[i], places[i])
 			}
-			if !known[i] && got[i] != (store.Position{}) {
+			if !known[i] && got[i] != (store.Place{}) {
 				t.Errorf("%s: an unknown channel has the place %v", name, got[i])
 			}
 		}
@@ -119,13 +122,13 @@ func TestTheIDOfOneChannelSaysNothingToAStreamOfSeveral(t *testing.T) {
 
 func TestTheEndMarkSaysThatTheEndWasSeenAndDoesNotHideThePlace(t *testing.T) {
 	id := store.ParseEventID("7-0000000000"+store.EndMark, []string{"progress:t"})
-	if !id.Known[0] || id.Positions[0].Offset != 7 || !id.End {
+	if !id.Known[0] || id.Places[0].Offset != 7 || !id.End {
 		t.Errorf("got %+v, want position 7 and the end", id)
 	}
 	if id := store.ParseEventID("7-0000000000", []string{"progress:t"}); id.End {
 		t.Error("an id without the mark is taken for the end")
 	}
-	for _, made := range []string{store.EndMark, "x" + store.EndMark, "m" + store.EndMark, "mAAAA" + store.EndMark} {
+	for _, made := range []string{store.EndMark, "x" + store.EndMark, "n" + store.EndMark, "nAAAA" + store.EndMark} {
 		if id := store.ParseEventID(made, []string{"progress:t"}); id.End {
 			t.Errorf("%q, which is no position, is taken for the end", made)
 		}
@@ -133,18 +136,18 @@ func TestTheEndMarkSaysThatTheEndWasSeenAndDoesNotHideThePlace(t *testing.T) {
 }
 
 func TestACutOffEventIDKnowsNothing(t *testing.T) {
-	channels, positions := somewhere(5, 3)
-	id := string(store.AppendEventID(nil, channels, positions))
+	channels, places := somewhere(5, 3)
+	id := string(store.AppendEventID(nil, channels, places))
 	raw, err := base64.RawURLEncoding.DecodeString(id[1:])
 	if err != nil {
 		t.Fatal(err)
 	}
 	for n := range raw {
-		cut := "m" + base64.RawURLEncoding.EncodeToString(raw[:n])
+		cut := "l" + base64.RawURLEncoding.EncodeToString(raw[:n])
 		at, known := parseEventID(cut, channels)
 		for i := range channels {
-			if known[i] && at[i] != positions[i] {
-				t.Errorf("cut to %d bytes, channel %d has the place %v, want %v or none", n, i, at[i], positions[i])
+			if known[i] && at[i] != places[i] {
+				t.Errorf("cut to %d bytes, channel %d has the place %v, want %v or none", n, i, at[i], places[i])
 			}
 		}
 	}
@@ -154,12 +157,12 @@ func TestACutOffEventIDKnowsNothing(t *testing.T) {
 // place that could not be written again.
 func FuzzParseEventID(f *testing.F) {
 	for n := range 4 {
-		channels, positions := somewhere(n+1, uint64(n))
-		f.Add(string(store.AppendEventID(nil, channels, positions)), "channel-0:a,channel-1:b")
+		channels, places := somewhere(n+1, uint64(n))
+		f.Add(string(store.AppendEventID(nil, channels, places)), "channel-0:a,channel-1:b")
 	}
 	for _, id := range []string{
-		"", "m", "m=", "M", "-end", "m-end", "7-0000000000-end", "mAAAA", "m" + strings.Repeat("_", 300), "m" + strings.Repeat("A", 15),
-		"7-0000000000", "\x00", "m\n", "unknown",
+		"", "n", "n=", "N", "-end", "n-end", "7-0000000000-end", "nAAAA", "n" + strings.Repeat("_", 300), "n" + strings.Repeat("A", 15),
+		"7-0000000000", "7-0000000000-0080", "7-0000000000-0080-end", "7-0000000000-", "lAAAA", "l" + strings.Repeat("A", 17), "\x00", "n\n", "mAAAA", "unknown",
 	} {
 		f.Add(id, "a")
 		f.Add(id, "a,b,c")
@@ -171,7 +174,7 @@ func FuzzParseEventID(f *testing.F) {
 			t.Fatalf("%d places and %d answers for %d channels", len(at), len(known), len(channels))
 		}
 		for i := range channels {
-			if !known[i] && at[i] != (store.Position{}) {
+			if !known[i] && at[i] != (store.Place{}) {
 				t.Errorf("unknown channel %q has the place %v", channels[i], at[i])
 			}
 		}
@@ -190,13 +193,13 @@ func FuzzATamperedEventIDGivesNoOtherChannelsPlace(f *testing.F) {
 	f.Add(uint64(1), uint(0), byte('x'))
 	f.Add(uint64(2), uint(20), byte('-'))
 	f.Fuzz(func(t *testing.T, seed uint64, where uint, what byte) {
-		channels, positions := somewhere(4, seed)
-		id := store.AppendEventID(nil, channels, positions)
+		channels, places := somewhere(4, seed)
+		id := store.AppendEventID(nil, channels, places)
 		id[where%uint(len(id))] = what
 		at, known := parseEventID(string(id), channels)
 		for i := range channels {
 			for j := range channels {
-				if known[i] && i != j && at[i] == positions[j] {
+				if known[i] && i != j && at[i] == places[j] {
 					t.Errorf("%q: channel %d has the place of channel %d", id, i, j)
 				}
 			}

@@ -68,5 +68,16 @@ func (h History) After(p Position) (events []Event, gap Reason) {
 	}
 }
 
+// AfterPlace returns the events after the place of a client, as After does. If the client has seen the first of them already,
+// or nobody can know that, the gap is Reset: Redis has gone to another branch and come back.
+func (h History) AfterPlace(p Place) (events []Event, gap Reason) {
+	events, gap = h.After(p.Position())
+	again := len(events) > 0 && events[0].Position.Nonce.Mark() == p.Left
+	if p.Left != 0 && (gap == "" && again || gap == Trimmed) {
+		return h.Events, Reset
+	}
+	return events, gap
+}
+
 // Last returns the newest n events, or as many as there are, oldest first.
 func (h History) Last(n int) []Event { return h.Events[max(0, len(h.Events)-n):] }

@@ -52,7 +52,7 @@ type Position struct {
 	Nonce  Nonce
 }
 
-// String returns the position as text, for example "42-3k9pqz01hx". On a stream of one channel this is the event id.
+// String returns the position as text, for example "42-3k9pqz01hx". This is the event's id.
 func (p Position) String() string { return string(p.Append(make([]byte, 0, 32))) }
 
 // Append appends what String returns.

@@ -227,6 +227,18 @@ func (s *Store) After(ctx context.Context, channel string, p Position, n int) (P
 	return page, err
 }
 
+// AfterPlace is After for the place of a client. If the client has seen the first of the events already, or nobody can know
+// that, the gap is Reset, and the events are the oldest that are stored.
+func (s *Store) AfterPlace(ctx context.Context, channel string, p Place, n int) (Page, error) {
+	page, err := s.After(ctx, channel, p.Position(), n)
+	again := len(page.Events) > 0 && page.Events[0].Position.Nonce.Mark() == p.Left
+	if err == nil && p.Left != 0 && (page.Gap == "" && again || page.Gap == Trimmed) {
+		page, err = s.Oldest(ctx, channel, n)
+		page.Gap = Reset
+	}
+	return page, err
+}
+
 // Oldest returns the oldest n events that are stored of a channel, with the gap Unknown.
 func (s *Store) Oldest(ctx context.Context, channel string, n int) (Page, error) {
 	x, err := s.read(ctx, channel, readArgs{most: -min(n, pageEvents)})
