@@ -140,11 +140,14 @@ func (c *client) stream(ctx context.Context, first bool) (over bool) {
 		c.die(fmt.Sprintf("%s answered %s %q at %v", request.URL, response.Status, kind, c.now().Round(time.Millisecond)))
 		return true
 	}
+	c.mu.Lock()
+	c.record.Items = append(c.record.Items, judge.Item{
+		At: c.now(), Kind: judge.GotStream, Replica: response.Header.Get("Sluice-Replica"),
+	})
 	if !first {
-		c.mu.Lock()
 		c.record.Reconnects++
-		c.mu.Unlock()
 	}
+	c.mu.Unlock()
 	c.read(ctx, response, lastID)
 	return c.died()
 }
@@ -172,9 +175,6 @@ func (c *client) read(ctx context.Context, response *http.Response, lastID strin
 		// EventSource drops a block without data. Other clients hand it to their user, so the gateway promises none.
 		Empty: func() { c.die("a block without data") },
 		Dispatch: func(kind, data, id string) {
-			if kind == "position" {
-				return // the place itself was taken at the blank line
-			}
 			if err := c.receive(kind, data, id, replica); err != nil {
 				c.die(err.Error())
 			}
@@ -217,6 +217,11 @@ func (c *client) receive(kind, data, id, replica string) error {
 	}
 	it := judge.Item{At: c.now(), Replica: replica, ID: id, Type: kind}
 	switch {
+	case kind == "position": // the place itself was taken at the blank line
+		if c.several {
+			return nil // the id says nothing to the judge
+		}
+		it.Kind, it.Channel = judge.GotPlace, c.channels[0]
 	case kind == "gap":
 		var gap struct{ Channel, Reason string }
 		if err := json.Unmarshal([]byte(data), &gap); err != nil || gap.Channel == "" || gap.Reason == "" {

@@ -3,6 +3,7 @@ package judge
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -25,15 +26,17 @@ func (j *judgement) checkClient(c *Client) {
 		}
 		w := walk{
 			judgement: j, client: c, log: l, seen: make([]bool, len(l.events)), fresh: map[string]bool{c.From: true},
-			high: -1, newest: -1,
+			high: -1, newest: -1, place: -1,
 		}
 		for _, it := range c.Items {
 			switch {
 			case it.Kind == GotCut:
 				w.outage = it.At
 			case it.Kind == GotStream:
-				w.streams, w.common, w.opened = true, false, it.At
+				w.streams, w.common, w.live, w.opened = true, false, false, it.At
 			case it.Channel != channel:
+			case it.Kind == GotPlace:
+				w.told(it)
 			case it.Kind == GotGap:
 				w.gap(it)
 			default:
@@ -52,7 +55,7 @@ func (j *judgement) checkForeign(c *Client) {
 		asked[channel] = true
 	}
 	for _, it := range c.Items {
-		if it.Kind != GotCut && it.Kind != GotStream && !asked[it.Channel] {
+		if it.Channel != "" && !asked[it.Channel] {
 			j.accuse(Violation{Kind: Phantom, Who: c.Name, Channel: it.Channel, At: it.At,
 				Detail: fmt.Sprintf("event %q of a channel the client did not ask for", it.ID)})
 		}
@@ -72,16 +75,22 @@ type walk struct {
 	gaps   []announced
 	outage time.Duration // when the client's own last disconnection ended
 
+	place int  // index of the event up to which the client is, for all that it was told; -1: it is before the first one
+	known bool // the client was told a place that the log has
+
 	streams bool          // the record says when streams began
 	opened  time.Duration // when this stream began
-	common  bool          // this stream has delivered an event that was published after it opened and that Redis still has
+	common  bool          // this stream has delivered an event that Redis still has
+	live    bool          // this stream has delivered such an event that was published after it opened
 }
 
 // announced is a gap event and its place in the log: between the events at the indexes before and after.
 type announced struct {
 	Item
-	before, after int
-	common        bool // walk.common, at that moment
+	before, after       int
+	place               int  // walk.place, at that moment
+	known, common, live bool // of walk, at that moment
+	left                bool // the next event was one that Redis lost
 }
 
 // accuse counts a violation that the client has noticed at an item.
@@ -99,11 +108,26 @@ func (w *walk) accuse(kind string, it Item, format string, args ...any) {
 func (w *walk) gap(it Item) {
 	w.Verdict.Gaps++
 	w.gaps = append(w.gaps, announced{
-		Item: it, before: w.newest, after: len(w.log.events), common: w.streams && w.common,
+		Item: it, before: w.newest, after: len(w.log.events), place: w.place, known: w.known,
+		common: w.streams && w.common, live: w.streams && w.live,
 	})
 	if it.Reason == "reset" || it.Reason == "unknown" {
 		w.fresh = map[string]bool{}
 		w.high = -1
+	}
+}
+
+// told notes the place that the client was told without an event. It is an event's id, or begins with 0 for the place before
+// the first event.
+func (w *walk) told(it Item) {
+	i, ok := w.log.byID[it.ID]
+	switch {
+	case ok:
+		w.place, w.known = i, true
+	case strings.HasPrefix(it.ID, "0-"):
+		w.place, w.known = -1, true
+	default:
+		w.known = false
 	}
 }
 
@@ -117,6 +141,9 @@ func (w *walk) event(it Item) {
 		return
 	}
 	i, ok := w.log.byID[it.ID]
+	if n := len(w.gaps); !ok && n > 0 && w.gaps[n-1].after == len(w.log.events) {
+		w.gaps[n-1].left = true
+	}
 	if !ok {
 		if token := TokenOf(it.Data); !w.mayBeLost(w.log, token) {
 			w.accuse(Phantom, it, "event %s %s is not in the log", it.ID, token)
@@ -142,8 +169,9 @@ func (w *walk) event(it Item) {
 			w.Verdict.WorstOf = fmt.Sprintf("%s %s at %v", w.client.Name, it.ID, it.At.Round(time.Millisecond))
 		}
 	}
-	w.common = w.common || w.sentAfter(token, w.opened)
+	w.common, w.live = true, w.live || w.sentAfter(token, w.opened)
 	w.seen[i], w.high, w.newest = true, max(w.high, i), max(w.newest, i)
+	w.place, w.known = i, true
 }
 
 // end looks for events that were never delivered and for gaps where nothing is missing.
@@ -206,33 +234,12 @@ func (w *walk) covered(i int) bool {
 	return false
 }
 
-// lacks reports whether the client may have missed one of the events from index from on, before index to. An event that
-// was surely stored before the client's first stream opened was not missed.
-func (w *walk) lacks(from, to int) bool {
-	for i := from; i < to; i++ {
-		if !w.seen[i] && !w.storedBefore(w.log.tokens[i], w.client.Opened) {
-			return true
-		}
-	}
-	return false
-}
-
-// storedBefore reports whether every publish of the token was surely stored before the given moment. Nobody knows when a
-// raw message is stored.
-func (w *walk) storedBefore(token string, moment time.Duration) bool {
-	for _, p := range w.log.publishes[token] {
-		if p.Raw || p.Outcome != Acknowledged || p.Answered >= moment {
-			return false
-		}
-	}
-	return len(w.log.publishes[token]) > 0
-}
-
 // trimmedOnce reports whether event i was trimmed when the client was told so, and is stored only because Redis has come
-// back older since.
+// back older since. A client that reads slowly is told late: then an event follows that Redis has lost.
 func (w *walk) trimmedOnce(i int) bool {
 	return w.Rules.Trim > 0 && slices.ContainsFunc(w.gaps, func(g announced) bool {
-		return g.before < i && i < g.after && slices.ContainsFunc(w.Losses, func(loss Span) bool { return g.At <= loss.To })
+		before := g.left || slices.ContainsFunc(w.Losses, func(loss Span) bool { return g.At <= loss.To })
+		return g.before < i && i < g.after && before
 	})
 }
 
@@ -241,7 +248,7 @@ func (w *walk) needless(g announced) string {
 	fresh := g.Reason == "reset" || g.Reason == "unknown"
 	trims := w.Rules.Trim > 0 && w.log.exact
 	switch {
-	case g.common && w.Rules.Steady:
+	case g.live && w.Rules.Steady:
 		return "this stream was live, and nothing kept it from receiving everything"
 	case g.common && g.Reason == "reset" && w.Rules.Trim == 0:
 		return "this stream had delivered an event that Redis still has: it had only to go back to that"
@@ -259,7 +266,7 @@ func (w *walk) needless(g announced) string {
 		return "" // nobody can know whether a trimmed event was of this type
 	case len(w.Losses) > 0:
 		return "" // nor what was trimmed from a log that Redis has lost
-	case !w.lacks(g.before+1, g.after):
+	case g.known && !slices.Contains(w.seen[g.place+1:max(g.place+1, g.after)], false):
 		return "nothing is missing there"
 	}
 	return ""

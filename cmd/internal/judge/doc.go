@@ -82,9 +82,8 @@
 // A record may hold the gateway to more. With Rules.Calm no publisher is told to try again later (refused: 503). With
 // Rules.RawOrder raw messages keep their publisher's order, but on the channels of Rules.Swaps. With Rules.Steady a stream
 // that has delivered an event published after it opened gets no gap. If the record says when streams began (GotStream), a
-// stream that had delivered such an event, which Redis still has, gets no gap with reason reset: it had only to go back to
-// that event. (What a stream replays when it opens does not count: its replica has read these events but not delivered them
-// before, and need not remember them.)
+// stream that had delivered an event which Redis still has gets no gap with reason reset: it had only to go back to that
+// event. (A record in which Redis comes back to a branch that it had left would need another rule.)
 //
 // A record may have losses and trimming together. Then a gap with reason trimmed is never called needless, as nobody can
 // say what was trimmed from a log that is lost, and an event that was trimmed when the client was told so may be stored

@@ -38,6 +38,10 @@ func gapItem(at time.Duration, reason string) Item {
 	return Item{At: at, Kind: GotGap, Channel: ch, Reason: reason}
 }
 
+func placeItem(at time.Duration, id string) Item {
+	return Item{At: at, Kind: GotPlace, Channel: ch, ID: id}
+}
+
 // clean is a record of ten events that the store and the client have received.
 func clean() Record {
 	r := Record{Log: map[string][]Event{}}
@@ -284,6 +288,22 @@ func TestEachBrokenPromiseIsFound(t *testing.T) {
 		{"a list that is not the end of what was seen", trimmed, func(r *Record) { r.Kept[ch] = r.Log[ch][5:9]; r.Views = nil },
 			map[string]int{WrongTrim: 1, Skipped: 3}},
 
+		{"what is trimmed before the first event is missing", trimmed, func(r *Record) {
+			r.Clients[0].Opened = 55 * ms
+			*items(r) = slices.Insert((*items(r))[2:], 0, placeItem(54*ms, eventID(2, "x")))
+		}, nil},
+		{"also where the client was at the beginning", trimmed, func(r *Record) {
+			r.Clients[0].Opened = 55 * ms
+			*items(r) = slices.Insert((*items(r))[2:], 0, placeItem(54*ms, eventID(0, "x")))
+		}, nil},
+		{"nothing is missing right after the place that the client was told", trimmed, func(r *Record) {
+			r.Clients[0].Opened = 55 * ms
+			*items(r) = slices.Insert((*items(r))[2:], 0, placeItem(54*ms, eventID(5, "x")))
+		}, map[string]int{NeedlessGap: 1}},
+		{"what was stored before the first stream may be missing after what it replayed", trimmed, func(r *Record) {
+			r.Clients[0].Opened = 55 * ms
+		}, nil},
+
 		// Redis loses acknowledged writes.
 		{"what Redis lost is not held against anyone", restored, func(*Record) {}, nil},
 		{"a client may have missed what was lost", restored, func(r *Record) { *items(r) = slices.Delete(*items(r), 5, 7) }, nil},
@@ -344,6 +364,21 @@ func TestEachBrokenPromiseIsFound(t *testing.T) {
 			*items(r) = slices.Insert(*items(r), 0, Item{Kind: GotStream, At: 1 * ms})
 			*items(r) = slices.Insert(*items(r), 8, gapItem(77*ms, "reset"))
 		}, map[string]int{NeedlessGap: 1}},
+		{"also if it had only replayed that event", restored, func(r *Record) {
+			*items(r) = slices.Insert(*items(r), 3, Item{Kind: GotStream, At: 42 * ms})
+			*items(r) = slices.Insert(*items(r), 8, gapItem(77*ms, "reset"))
+		}, map[string]int{NeedlessGap: 1}},
+		{"what was trimmed may be stored again, after a slow client was told", restored, func(r *Record) {
+			r.Rules.Trim = 4
+			r.Kept = map[string][]Event{ch: r.Log[ch][3:]}
+			r.Views = nil
+			*items(r) = slices.Insert(slices.Delete(*items(r), 3, 5), 3, gapItem(79*ms, "trimmed"))
+		}, nil},
+		{"not if it was told after the loss", restored, func(r *Record) {
+			r.Rules.Trim = 7
+			r.Kept = map[string][]Event{ch: r.Log[ch]}
+			*items(r) = slices.Insert(slices.Delete(*items(r), 3, 7), 3, gapItem(79*ms, "trimmed"))
+		}, map[string]int{Skipped: 1}},
 		{"a new stream may be told to begin anew", restored, func(r *Record) {
 			*items(r) = slices.Insert(*items(r), 0, Item{Kind: GotStream, At: 1 * ms})
 			*items(r) = slices.Insert(*items(r), 8, Item{Kind: GotStream, At: 76 * ms}, gapItem(77*ms, "reset"))

@@ -99,6 +99,7 @@ const (
 	GotGap
 	GotCut    // the client was disconnected, or began to read again: the schedule did that
 	GotStream // a stream began; a record need not have these
+	GotPlace  // the client was told its place by a position event; a record has those of streams of one channel at most
 )
 
 // ItemKind says what happened to a client.

@@ -187,11 +187,16 @@ func (c *client) read(response *http.Response, replica, lastID string) {
 // take records one dispatched event.
 func (c *client) take(kind, data, id, replica string) {
 	c.world.tracef("%s gets %s %q %.90q", c.name, kind, id, data)
-	if kind == "position" {
-		return // it tells only the place, which was taken at the blank line
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if kind == "position" { // the place itself was taken at the blank line
+		if len(c.record.Channels) == 1 && !c.plan.Several {
+			c.record.Items = append(c.record.Items, judge.Item{
+				At: c.world.now(), Kind: judge.GotPlace, Channel: c.record.Channels[0], ID: id, Replica: replica,
+			})
+		}
+		return
+	}
 	if len(c.record.Channels) == 0 {
 		var s judge.TaskState
 		if err := json.Unmarshal([]byte(data), &s); err != nil {
