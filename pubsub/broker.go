@@ -147,9 +147,12 @@ func (r receiver) Subscribed(channels []string, alone bool) {
 	r.b.queue.Subscribed(channels)
 }
 
+func (r receiver) Connected(session string) { r.b.intake.Connected(session) }
+
 func (r receiver) Lost() {
-	r.b.intake.Lost()
+	heard := r.b.intake.Lost()
 	r.b.queue.Lost()
+	r.b.queue.Fence(heard)
 }
 
 // worker is the broker as a dispatch.Handler. Its methods are called by several goroutines, for one channel always by the

@@ -32,13 +32,19 @@ type Adopted struct {
 // counts them. A message that has a Reason needs nothing of the channel but its place among the others. So what a channel
 // refuses for good (see [Temporary]) can be put aside by presenting it again with a Reason.
 //
+// session is the pub/sub channel [Names.Session] of the connection by which the messages came. A Redis on which nobody is
+// subscribed to it is not the one from which they came: it was restarted, or is another node. Then the error is temporary, and
+// nothing is taken in. An empty session has the messages taken in by any Redis.
+//
 // Other replicas learn that a message is taken in from the announcement of its event. Where they may not get one, because
 // it was rejected or because they follow the channel by a pattern only, one notice for each call says so ([Names.Adopted]).
-func (s *Store) Adopt(ctx context.Context, channel, marker string, first uint64, messages []RawMessage) (Adopted, error) {
+func (s *Store) Adopt(
+	ctx context.Context, session, channel, marker string, first uint64, messages []RawMessage,
+) (Adopted, error) {
 	var all Adopted
 	for from := 0; from < len(messages); {
 		to := from + stepLength(messages[from:])
-		a, err := s.adopt(ctx, channel, marker, first+uint64(from), messages[from:to])
+		a, err := s.adopt(ctx, session, channel, marker, first+uint64(from), messages[from:to])
 		if from == 0 {
 			all.Before = a.Before
 		}
@@ -66,12 +72,14 @@ func stepLength(messages []RawMessage) int {
 }
 
 // adopt is one script call.
-func (s *Store) adopt(ctx context.Context, channel, marker string, first uint64, messages []RawMessage) (Adopted, error) {
+func (s *Store) adopt(
+	ctx context.Context, session, channel, marker string, first uint64, messages []RawMessage,
+) (Adopted, error) {
 	keys := []string{s.names.history(channel), s.names.meta(channel), s.names.adopted(channel, marker), s.names.rejected(channel)}
 	args := adoptArgs{
 		ruleArgs: s.ruleArgs(channel), First: first, Marker: marker,
 		AdoptedTTL: seconds(adoptedTTL), RejectedCap: rejectedCap, RejectedTTL: seconds(rejectedTTL),
-		Notices: s.names.Adopted, Name: channel, Unheard: kind.Of(channel).ByPattern(),
+		Notices: s.names.Adopted, Name: channel, Unheard: kind.Of(channel).ByPattern(), Session: session,
 	}.argv()
 	for _, m := range messages {
 		var message messageArgs

@@ -41,6 +41,7 @@ var (
 	noAnswer   = Trouble{"unavailable", "Redis does not answer", true}
 	unreadable = Trouble{"redis_unreadable", "Redis has data for this channel that the gateway did not write", false}
 	wrongType  = Trouble{"redis_wrong_type", "Redis has a key of this channel that the gateway did not write", false}
+	elsewhere  = Trouble{"redis_elsewhere", "This is not the Redis on which the replica is subscribed", true}
 	otherData  = Trouble{"redis_format", "Redis has data of another version of the gateway", false}
 	refused    = Trouble{"redis_error", "Redis refused the command", true}
 )
@@ -57,6 +58,7 @@ var troubles = map[string]Trouble{
 	"CLUSTERDOWN": {"redis_cluster_down", "The Redis Cluster is not complete", true},
 	"TRYAGAIN":    {"redis_cluster_down", "The Redis Cluster is moving this channel", true},
 	"UNREADABLE":  unreadable, // a script of ours said so
+	"ELSEWHERE":   elsewhere,  // this too
 	"MOVED":       {"redis_cluster", "Another node of the Redis Cluster has this channel", false},
 	"ASK":         {"redis_cluster", "Another node of the Redis Cluster has this channel", false},
 	"CROSSSLOT":   {"redis_cluster", "Several nodes of the Redis Cluster hold the keys of this request", false},

@@ -27,7 +27,7 @@ type Names struct {
 	// [ParseNotice].
 	Adopted string
 
-	keys, live, probe string // what the others begin with
+	keys, live, probe, session string // what the others begin with
 }
 
 // NewNames returns the names for a prefix and the number of a database.
@@ -36,6 +36,7 @@ func NewNames(prefix string, database int) Names {
 	return Names{
 		Markers: channels + "{markers}", PatternMarkers: channels + "{pattern-markers}", Adopted: channels + "{adopted}",
 		keys: prefix + ":", live: channels + "live:{", probe: channels + "{probe}:",
+		session: channels + "{session}:",
 	}
 }
 
@@ -51,6 +52,10 @@ func (n Names) ChannelOfLive(name string) (channel string, ok bool) {
 
 // Probe is the pub/sub channel on which a replica expects its own probes back.
 func (n Names) Probe(replica string) string { return n.probe + replica }
+
+// Session is a pub/sub channel to which nobody but one connection is subscribed, and on which nothing is published: it shows
+// whether the Redis that is asked has that connection. id is random.
+func (n Names) Session(id Nonce) string { return n.session + id.String() }
 
 // format is the key that says in which format the other keys are written.
 func (n Names) format() string { return n.keys + "format" }

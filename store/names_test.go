@@ -28,7 +28,7 @@ func TestGatewaysWithDifferentPrefixesOrDatabasesShareNothing(t *testing.T) {
 		names := make(map[string]bool)
 		for _, s := range stores {
 			n := s.Names()
-			for _, name := range []string{n.Markers, n.PatternMarkers, n.Adopted, n.Live("orders"), n.Probe("a")} {
+			for _, name := range []string{n.Markers, n.PatternMarkers, n.Adopted, n.Live("orders"), n.Probe("a"), n.Session(store.Nonce{})} {
 				if names[name] {
 					t.Errorf("two gateways have the pub/sub channel %s", name)
 				}
@@ -42,7 +42,7 @@ func TestGatewaysWithDifferentPrefixesOrDatabasesShareNothing(t *testing.T) {
 			t.Errorf("takes another database's announcements for those of %q", channel)
 		}
 		for _, s := range stores { // each stores the same raw messages
-			if a, err := s.Adopt(t.Context(), "orders", "A", 1, raw(t, "orders", "x", "y")); err != nil || a.Stored != 2 {
+			if a, err := s.Adopt(t.Context(), "", "orders", "A", 1, raw(t, "orders", "x", "y")); err != nil || a.Stored != 2 {
 				t.Errorf("stored %+v, %v", a, err)
 			}
 		}
@@ -56,11 +56,11 @@ func TestNoNameIsOneOfTheFirstEdition(t *testing.T) {
 	if _, _, err := s.Append(t.Context(), draft(t, "orders", `1`), store.AppendOptions{IdempotencyKey: "k"}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Adopt(t.Context(), "notifications", "A", 1, raw(t, "notifications", "x", `{"type":"info"}`)); err != nil {
+	if _, err := s.Adopt(t.Context(), "", "notifications", "A", 1, raw(t, "notifications", "x", `{"type":"info"}`)); err != nil {
 		t.Fatal(err)
 	}
 	n := s.Names()
-	for _, name := range append(rdb.Keys(t.Context(), "*").Val(), n.Markers, n.PatternMarkers, n.Adopted, n.Live("orders"), n.Probe("a")) {
+	for _, name := range append(rdb.Keys(t.Context(), "*").Val(), n.Markers, n.PatternMarkers, n.Adopted, n.Live("orders"), n.Probe("a"), n.Session(store.Nonce{})) {
 		rest, ours := strings.CutPrefix(name, "sluice:")
 		if !ours || strings.HasPrefix(rest, "{") || strings.HasPrefix(rest, "probe:") || rest == "markers" || rest == "pattern-markers" {
 			t.Errorf("%s", name)
@@ -75,7 +75,7 @@ func TestWhatAnotherVersionWroteIsLeftAlone(t *testing.T) {
 		rdb.Set(t.Context(), "p:format", "99", 0)
 		s := store.New(rdb, cfg)
 		_, _, err1 := s.Append(t.Context(), draft(t, "orders", `1`), store.AppendOptions{})
-		_, err2 := s.Adopt(t.Context(), "orders", "A", 1, raw(t, "orders", "x"))
+		_, err2 := s.Adopt(t.Context(), "", "orders", "A", 1, raw(t, "orders", "x"))
 		for _, err := range []error{s.CheckFormat(t.Context()), err1, err2} {
 			other, ok := errors.AsType[*store.FormatError](err)
 			if !ok || other.Found != "99" || store.TroubleOf(err).Code != "redis_format" || errors.Is(err, store.ErrUncertain) {

@@ -14,7 +14,8 @@ type Refusal struct {
 }
 
 // Refusal returns why Redis refused the newest event that this Store had for it, or nil if Redis took it. It asks nobody:
-// when nothing is published, nothing new is known. A channel's own trouble, such as a key of another type, is no refusal.
+// when nothing is published, nothing new is known. A channel's own trouble, such as a key of another type, is no refusal,
+// and neither is a message that came from another Redis.
 func (s *Store) Refusal() *Refusal { return s.refusal.Load() }
 
 // noteOutcome remembers whether Redis takes events. err is the outcome of one publish that was sent.
@@ -29,7 +30,7 @@ func (s *Store) noteOutcome(err error) {
 		return
 	}
 	switch trouble := TroubleOf(err); trouble.Code {
-	case unreadable.Code, wrongType.Code:
+	case unreadable.Code, wrongType.Code, elsewhere.Code:
 	default:
 		s.refusal.Store(&Refusal{Trouble: trouble, At: time.Now()})
 	}

@@ -83,11 +83,12 @@ type adoptArgs struct {
 	Notices     string
 	Name        string
 	Unheard     bool
+	Session     string
 }
 
 func (a adoptArgs) argv() []any {
 	return append(a.ruleArgs.argv(), a.First, a.Marker, a.AdoptedTTL, a.RejectedCap, a.RejectedTTL,
-		a.Notices, a.Name, flag(a.Unheard))
+		a.Notices, a.Name, flag(a.Unheard), a.Session)
 }
 
 type messageArgs struct {

@@ -84,7 +84,7 @@ func TestTheScriptsReadWhatIsSent(t *testing.T) {
 	}{
 		{appendLua, "ARGV, as channelArgs in script.go sends it", "unpack(argv, 1, 7)", sentNames[channelArgs](t)},
 		{appendLua, "ARGV then, for each event, as appendArgs in script.go sends it", "", sentNames[appendArgs](t)},
-		{adoptLua, "ARGV, as adoptArgs in script.go sends it", "unpack(argv, 1, 14)", sentNames[adoptArgs](t)},
+		{adoptLua, "ARGV, as adoptArgs in script.go sends it", "unpack(argv, 1, 15)", sentNames[adoptArgs](t)},
 		{adoptLua, "ARGV then, for each message, as messageArgs in script.go sends it", "", sentNames[messageArgs](t)},
 	} {
 		if got := headerNames(t, test.script, test.title); !slices.Equal(got, test.sent) {
@@ -97,7 +97,7 @@ func TestTheScriptsReadWhatIsSent(t *testing.T) {
 			t.Errorf("%s:\nsent %q\nread %q", test.title, test.sent, got)
 		}
 	}
-	if got := len(sentNames[adoptArgs](t)); got != 14 || !strings.Contains(adoptLua, "for i = 15, #argv, 9 do") {
+	if got := len(sentNames[adoptArgs](t)); got != 15 || !strings.Contains(adoptLua, "for i = 16, #argv, 9 do") {
 		t.Errorf("%d arguments stand before the messages, but the loop over the messages begins elsewhere", got)
 	}
 	if got := len(sentNames[channelArgs](t)); got != 7 || !strings.Contains(appendLua, "for i = 8, #argv, 9 do") {

@@ -81,9 +81,15 @@ func BenchmarkAdopt(b *testing.B) {
 			for i := range messages {
 				messages[i] = store.RawMessage{Draft: kind.Draft{Channel: "orders", Data: payload}, Payload: payload}
 			}
+			session := s.Names().Session(store.NewNonce())
+			sub := rdb.Subscribe(b.Context(), session)
+			defer sub.Close()
+			if _, err := sub.Receive(b.Context()); err != nil {
+				b.Fatal(err)
+			}
 			usec, first := scriptTime(b, rdb), uint64(1)
 			for b.Loop() {
-				if _, err := s.Adopt(b.Context(), "orders", "A", first, messages); err != nil {
+				if _, err := s.Adopt(b.Context(), session, "orders", "A", first, messages); err != nil {
 					b.Fatal(err)
 				}
 				first += uint64(n)

@@ -253,7 +253,7 @@ func TestAFailureKeepsTheProgressOfTheReportBefore(t *testing.T) {
 				rdb.LPush(t.Context(), "sluice:history:{progress:posted}", `{"data":{"taskId":"posted","progress":99}}`)
 				posted := appendEvent(t, s, "progress:posted", failure)
 				messages := raw(t, "progress:raw", append(test.reports, failure)...)
-				if _, err := s.Adopt(t.Context(), "progress:raw", "A", 1, messages); err != nil {
+				if _, err := s.Adopt(t.Context(), "", "progress:raw", "A", 1, messages); err != nil {
 					t.Fatal(err)
 				}
 				for id, got := range map[string]store.Event{"posted": posted, "raw": history(t, s, "progress:raw").Events[0]} {
@@ -309,7 +309,7 @@ func raw(t *testing.T, channel string, payloads ...string) []store.RawMessage {
 func TestARawMessageIsAdoptedOnceHoweverOftenItIsPresented(t *testing.T) {
 	each(t, func(t *testing.T, s *store.Store, _ *redis.Client) {
 		adopt := func(marker string, first uint64, payloads ...string) store.Adopted {
-			a, err := s.Adopt(t.Context(), "orders", marker, first, raw(t, "orders", payloads...))
+			a, err := s.Adopt(t.Context(), "", "orders", marker, first, raw(t, "orders", payloads...))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -328,6 +328,31 @@ func TestARawMessageIsAdoptedOnceHoweverOftenItIsPresented(t *testing.T) {
 	})
 }
 
+// The Redis that is asked may be another one than that from which the messages came, or have been restarted since.
+func TestRawMessagesAreTakenInOnlyByTheRedisThatHasTheirConnection(t *testing.T) {
+	each(t, func(t *testing.T, s *store.Store, rdb *redis.Client) {
+		session := s.Names().Session(store.NewNonce())
+		adopt := func() (store.Adopted, error) {
+			return s.Adopt(t.Context(), session, "orders", "A", 1, raw(t, "orders", "x", "y"))
+		}
+		a, err := adopt()
+		if a != (store.Adopted{}) || store.TroubleOf(err).Code != "redis_elsewhere" || !store.Temporary(err) || errors.Is(err, store.ErrUncertain) {
+			t.Errorf("without the connection: %+v, %v", a, err)
+		}
+		if s.Refusal() != nil {
+			t.Errorf("this counts as a refusal of Redis: %+v", s.Refusal())
+		}
+		sub := rdb.Subscribe(t.Context(), session)
+		defer sub.Close()
+		if _, err := sub.Receive(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if a, err := adopt(); err != nil || a.Before != 0 || a.Stored != 2 {
+			t.Errorf("with it: %+v, %v", a, err)
+		}
+	})
+}
+
 func TestANoticeSaysWhatIsTakenInWhereNoAnnouncementDoes(t *testing.T) {
 	each(t, func(t *testing.T, s *store.Store, rdb *redis.Client) {
 		sub := rdb.Subscribe(t.Context(), s.Names().Adopted)
@@ -337,7 +362,7 @@ func TestANoticeSaysWhatIsTakenInWhereNoAnnouncementDoes(t *testing.T) {
 		}
 		adopt := func(channel string, first uint64, payloads ...string) {
 			t.Helper()
-			if _, err := s.Adopt(t.Context(), channel, "M", first, raw(t, channel, payloads...)); err != nil {
+			if _, err := s.Adopt(t.Context(), "", channel, "M", first, raw(t, channel, payloads...)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -368,7 +393,7 @@ func TestANoticeSaysWhatIsTakenInWhereNoAnnouncementDoes(t *testing.T) {
 func TestARejectedRawMessageIsKeptOnceWithItsReason(t *testing.T) {
 	each(t, func(t *testing.T, s *store.Store, _ *redis.Client) {
 		for range 3 {
-			if _, err := s.Adopt(t.Context(), kind.Notifications, "A", 1,
+			if _, err := s.Adopt(t.Context(), "", kind.Notifications, "A", 1,
 				raw(t, kind.Notifications, `{"type":"info"}`, `hello`, "{\"bad\xff")); err != nil {
 				t.Fatal(err)
 			}
@@ -386,7 +411,7 @@ func TestARejectedRawMessageIsKeptOnceWithItsReason(t *testing.T) {
 		}
 		// A task that has ended is a reason too.
 		for i, p := range []string{`{"progress":100}`, `{"progress":50}`} {
-			if _, err := s.Adopt(t.Context(), "progress:t", "A", uint64(i+1), raw(t, "progress:t", p)); err != nil {
+			if _, err := s.Adopt(t.Context(), "", "progress:t", "A", uint64(i+1), raw(t, "progress:t", p)); err != nil {
 				t.Fatal(err)
 			}
 		}

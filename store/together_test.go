@@ -235,7 +235,7 @@ func TestManyRawMessagesAreAnnouncedInOneMessage(t *testing.T) {
 			t.Fatal(err)
 		}
 		messages := raw(t, kind.Notifications, "one", "two", `{"type":"info"}`)
-		if _, err := s.Adopt(t.Context(), kind.Notifications, "A", 7, messages); err != nil {
+		if _, err := s.Adopt(t.Context(), "", kind.Notifications, "A", 7, messages); err != nil {
 			t.Fatal(err)
 		}
 		m, err := sub.ReceiveMessage(t.Context())
@@ -278,7 +278,7 @@ func TestNoAnnouncementIsLongerThanSaid(t *testing.T) {
 			for range 300 {
 				payloads = append(payloads, store.RawMessage{Draft: small, Payload: []byte("small")})
 			}
-			a, err := s.Adopt(t.Context(), channel, strings.Repeat("m", 21), 1<<50, payloads)
+			a, err := s.Adopt(t.Context(), "", channel, strings.Repeat("m", 21), 1<<50, payloads)
 			if err != nil || a.Stored != len(payloads) {
 				t.Fatalf("stored %+v, %v", a, err)
 			}
@@ -309,7 +309,7 @@ func TestARedisThatForgotTheScriptsLearnsThemInOneRoundTrip(t *testing.T) {
 			}, func() {
 				channel := fmt.Sprint("c", i)
 				messages := []store.RawMessage{{Draft: kind.Draft{Channel: channel, Data: []byte(`2`)}}}
-				if a, err := s.Adopt(t.Context(), channel, "A", 1, messages); err != nil || a.Stored != 1 {
+				if a, err := s.Adopt(t.Context(), "", channel, "A", 1, messages); err != nil || a.Stored != 1 {
 					t.Errorf("%+v, %v", a, err)
 				}
 			})

@@ -135,7 +135,7 @@ func TestAPublishThatCannotBeUndoneIsUncertainAndARepetitionFindsIt(t *testing.T
 		t.Errorf("repeated: got %+v, %v, %v", e, again, err)
 	}
 	for range 3 {
-		_, err := s.Adopt(t.Context(), "raw", "A", 1, raw(t, "raw", "x", "y"))
+		_, err := s.Adopt(t.Context(), "", "raw", "A", 1, raw(t, "raw", "x", "y"))
 		if n := len(history(t, s, "raw").Events); n != 2 {
 			t.Errorf("raw messages: %d events stored, want 2 (%v)", n, err)
 		}
@@ -154,7 +154,7 @@ func TestRawMessagesThatRedisRefusesHalfWayAreStoredOnce(t *testing.T) {
 			messages := raw(t, kind.Notifications, "one", `{"type":"info"}`, "two") // the second one is rejected
 			was := contents(t, admin)
 			for range 12 {
-				_, err := s.Adopt(t.Context(), kind.Notifications, "A", 1, messages)
+				_, err := s.Adopt(t.Context(), "", kind.Notifications, "A", 1, messages)
 				if err == nil || errors.Is(err, store.ErrUncertain) {
 					t.Fatalf("got %v, want a refusal after which nothing is done", err)
 				}
@@ -163,7 +163,7 @@ func TestRawMessagesThatRedisRefusesHalfWayAreStoredOnce(t *testing.T) {
 				}
 			}
 			all := store.New(admin, config)
-			if _, err := all.Adopt(t.Context(), kind.Notifications, "A", 1, messages); err != nil {
+			if _, err := all.Adopt(t.Context(), "", kind.Notifications, "A", 1, messages); err != nil {
 				t.Fatal(err)
 			}
 			if n := len(history(t, all, kind.Notifications).Events); n != 2 {
@@ -199,7 +199,7 @@ func TestWhatAChannelRefusesForGoodCanBePutAside(t *testing.T) {
 			}
 		}
 		messages := raw(t, "orders", "x", "y")
-		_, err := s.Adopt(t.Context(), "orders", "A", 1, messages)
+		_, err := s.Adopt(t.Context(), "", "orders", "A", 1, messages)
 		if err == nil || store.Temporary(err) {
 			t.Fatalf("got %v, want an error for good", err)
 		}
@@ -207,7 +207,7 @@ func TestWhatAChannelRefusesForGoodCanBePutAside(t *testing.T) {
 			messages[i].Reason = store.TroubleOf(err).Message
 		}
 		for _, want := range []int{2, 0} { // the second time they are done with
-			if a, err := s.Adopt(t.Context(), "orders", "A", 1, messages); err != nil || a.Rejected != want || a.Unlisted != 0 {
+			if a, err := s.Adopt(t.Context(), "", "orders", "A", 1, messages); err != nil || a.Rejected != want || a.Unlisted != 0 {
 				t.Errorf("put aside: %+v, %v; want %d", a, err, want)
 			}
 		}
@@ -223,7 +223,7 @@ func TestARejectedListOfAnotherProgramHoldsUpNothing(t *testing.T) {
 		if err := rdb.Set(t.Context(), "sluice:rejected:{notifications}", "x", time.Hour).Err(); err != nil {
 			t.Fatal(err)
 		}
-		a, err := s.Adopt(t.Context(), kind.Notifications, "A", 1, raw(t, kind.Notifications, `{"type":"info"}`, "two"))
+		a, err := s.Adopt(t.Context(), "", kind.Notifications, "A", 1, raw(t, kind.Notifications, `{"type":"info"}`, "two"))
 		if err != nil || a.Stored != 1 || a.Rejected != 1 || a.Unlisted != 1 {
 			t.Errorf("got %+v, %v", a, err)
 		}
@@ -248,7 +248,7 @@ func TestAKeyOfAnotherProgramRefusesAPublishAndStaysAsItIs(t *testing.T) {
 				}
 				was := contents(t, rdb)
 				_, _, err := s.Append(t.Context(), draft(t, "orders", `1`), store.AppendOptions{IdempotencyKey: "k"})
-				_, err2 := s.Adopt(t.Context(), "orders", "A", 1, raw(t, "orders", "x"))
+				_, err2 := s.Adopt(t.Context(), "", "orders", "A", 1, raw(t, "orders", "x"))
 				for _, err := range []error{err, err2} {
 					if got := store.TroubleOf(err); err == nil || got.Temporary || errors.Is(err, store.ErrUncertain) {
 						t.Errorf("%s is %s: got %v, %+v", key, name, err, got)

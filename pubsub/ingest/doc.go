@@ -64,6 +64,17 @@
 // has stored it: within a round trip if there is no backlog. There may be one such replica: a channel is followed where
 // somebody watches it. Channels in GATEWAY_INGEST are followed by all replicas.
 //
+// A Redis that forgets. The store remembers which messages it has, but a Redis that comes back from an older snapshot has
+// forgotten some of them, and clients have had these. So a message is stored only by the Redis that sent it: the adopt script
+// looks whether Redis has the connection by which it came, which is subscribed to a pub/sub channel of its own for that (one
+// look into a table; too little to be measured in the script's time). When a connection is lost, nothing is presented until
+// all that came by it has been heard, announcements too, and there is a new one. Then what is still not heard to be stored is
+// presented.
+//
+// This is not exact. A message is stored a second time, after Redis has lost the first, if it was stored without this replica's
+// hearing of it: the announcement was on its way when the connection broke, or was sent while the replica had none, or the
+// replica stops and has no connection any more that could be looked for. Nobody could know that it was stored.
+//
 // Newcomers. A replica that begins to follow a source beside others gets the messages after its marker, and not those
 // before, which others may still have to present. It presents nothing that it received in its first second until a second
 // has passed. The same holds for a replica that dropped a message for want of space: another one may be about to store it.

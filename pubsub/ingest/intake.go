@@ -29,8 +29,11 @@ const (
 
 // Adopter stores raw messages. *store.Store is one.
 type Adopter interface {
-	// Adopt stores those of the messages that are not stored yet. Their numbers since marker are first, first+1, ….
-	Adopt(ctx context.Context, channel, marker string, first uint64, messages []store.RawMessage) (store.Adopted, error)
+	// Adopt stores those of the messages that are not stored yet. Their numbers since marker are first, first+1, …. It
+	// fails if session is not empty, and the connection of that name is not one to the Redis that it asks.
+	Adopt(
+		ctx context.Context, session, channel, marker string, first uint64, messages []store.RawMessage,
+	) (store.Adopted, error)
 }
 
 // Message is a raw message that has a name.
@@ -68,6 +71,10 @@ type Intake struct {
 	failing    int                 // backlogs whose last presentation failed; guarded by mu
 	refused    refusals            // guarded by mu
 	closing    bool                // no message is accepted any more, and those that wait are due at once; guarded by mu
+	session    string              // of the connection by which messages come, or came last; guarded by mu
+	lost       bool                // that connection is lost; guarded by mu
+	unheard    bool                // what came by the one before it may not all be heard yet; guarded by mu
+	losses     int                 // how many connections were lost; guarded by mu
 	empty      chan struct{}       // closed when closing and no message waits any more; guarded by mu
 }
 
@@ -111,11 +118,46 @@ func (in *Intake) Forget(channels []string) {
 	}
 }
 
-// Lost notes that nothing is added any more, until Followed is called again. The messages that wait remain.
-func (in *Intake) Lost() {
+// Connected notes that messages are going to be added from a connection that has a name, which the Adopter checks.
+func (in *Intake) Connected(session string) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.session, in.lost = session, false
+	in.presentAgain()
+}
+
+// Lost notes that nothing is added any more, until Connected and Followed are called. The messages that wait remain, and none
+// is presented until then. Redis may be another one, or an older one, which does not know which of them are stored. So none is
+// presented either before all that came by the connection is heard (see Adopted): the caller calls heard then.
+func (in *Intake) Lost() (heard func()) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	clear(in.leads)
+	in.lost, in.unheard = true, true
+	in.losses++
+	n := in.losses
+	for _, b := range in.backlogs {
+		in.schedule(b)
+	}
+	return func() {
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		if in.losses == n {
+			in.unheard = false
+			in.presentAgain()
+		}
+	}
+}
+
+// presentAgain has the messages presented that had to wait for a new connection; in.mu is held.
+func (in *Intake) presentAgain() {
+	if in.lost || in.unheard {
+		return
+	}
+	for _, b := range in.backlogs {
+		b.retryAt = 0 // whatever failed, this Redis has not refused it yet
+		in.schedule(b)
+	}
 }
 
 // Add accepts a message. It is kept until it is stored, rejected or dropped (see the bounds in the package comment).

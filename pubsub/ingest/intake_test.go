@@ -21,12 +21,13 @@ import (
 type fakeAdopter struct {
 	mu     sync.Mutex
 	high   map[string]uint64
+	here   string // the session of the only connection there is; empty: it is not checked
 	stored []string
 	calls  int
 	fail   func(call int) (before, after bool) // lose the presentation on the way there, or back
 }
 
-func (a *fakeAdopter) Adopt(_ context.Context, _, marker string, first uint64, messages []store.RawMessage) (store.Adopted, error) {
+func (a *fakeAdopter) Adopt(_ context.Context, session, _, marker string, first uint64, messages []store.RawMessage) (store.Adopted, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.calls++
@@ -36,6 +37,9 @@ func (a *fakeAdopter) Adopt(_ context.Context, _, marker string, first uint64, m
 	}
 	if before {
 		return store.Adopted{}, errors.New("lost on the way there")
+	}
+	if a.here != "" && session != "" && session != a.here {
+		return store.Adopted{}, errors.New("this is another Redis")
 	}
 	result := store.Adopted{Before: a.high[marker]}
 	for i, m := range messages {
@@ -165,6 +169,110 @@ func TestAReplicaThatCameSecondLetsTheOthersGoFirstUntilTheyAreSilent(t *testing
 	})
 }
 
+// hasConnection says which is the only connection that the store has.
+func (a *fakeAdopter) hasConnection(session string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.here = session
+}
+
+func TestWhatWaitsWhenTheConnectionIsLostIsPresentedWhenAllThatCameByItIsHeard(t *testing.T) {
+	for _, heardFirst := range []bool{false, true} {
+		bubble(t, func(t *testing.T, in *Intake, a *fakeAdopter) {
+			a.hasConnection("old")
+			in.Connected("old")
+			in.Followed([]string{"orders"}, false)
+			add(in, "m", 1)
+			add(in, "m", 2)
+			heard := in.Lost()
+			a.hasConnection("new")
+			for range 2 {
+				time.Sleep(holdInAll) // fake
+				synctest.Wait()
+				if _, calls := a.seen(); calls != 0 {
+					t.Fatal("presented although it may be known to be stored")
+				}
+				if heardFirst {
+					in.Adopted("orders", RawID{"m", 1})
+					heard()
+				} else {
+					in.Connected("new")
+				}
+			}
+			if heardFirst {
+				in.Connected("new")
+			} else {
+				in.Adopted("orders", RawID{"m", 1})
+				heard()
+			}
+			time.Sleep(holdAtMost) // fake
+			synctest.Wait()
+			if stored, _ := a.seen(); !slices.Equal(stored, []string{"2"}) {
+				t.Errorf("stored %v, want what was not heard to be stored", stored)
+			}
+		})
+	}
+}
+
+func TestAConnectionThatIsLostAgainKeepsMessagesWaiting(t *testing.T) {
+	bubble(t, func(t *testing.T, in *Intake, a *fakeAdopter) {
+		in.Connected("first")
+		in.Followed([]string{"orders"}, false)
+		add(in, "m", 1)
+		heardFirst := in.Lost()
+		in.Connected("second")
+		heardSecond := in.Lost()
+		in.Connected("third")
+		heardFirst() // of the second connection it says nothing
+		time.Sleep(holdInAll)
+		synctest.Wait()
+		if _, calls := a.seen(); calls != 0 {
+			t.Error("presented before all that came by the second connection is heard")
+		}
+		heardSecond()
+		time.Sleep(holdAtMost) // fake
+		synctest.Wait()
+		if stored, _ := a.seen(); !slices.Equal(stored, []string{"1"}) {
+			t.Errorf("stored %v", stored)
+		}
+	})
+}
+
+func TestAMessageIsNotStoredByAnotherRedisThanItCameFrom(t *testing.T) {
+	bubble(t, func(t *testing.T, in *Intake, a *fakeAdopter) {
+		a.hasConnection("new") // Redis was restarted; nobody has noticed yet
+		in.Connected("old")
+		in.Followed([]string{"orders"}, true)
+		add(in, "m", 1)
+		add(in, "m", 2)
+		time.Sleep(time.Second) // fake
+		synctest.Wait()
+		in.Adopted("orders", RawID{"m", 1})
+		heard := in.Lost()
+		in.Connected("new")
+		heard()
+		synctest.Wait()
+		time.Sleep(holdAtMost) // fake
+		if stored, _ := a.seen(); !slices.Equal(stored, []string{"2"}) {
+			t.Errorf("stored %v, want what was not heard to be stored", stored)
+		}
+	})
+}
+
+func TestWhoeverStopsPresentsWhatIsLeftWithoutAConnection(t *testing.T) {
+	bubble(t, func(t *testing.T, in *Intake, a *fakeAdopter) {
+		a.hasConnection("other")
+		in.Connected("mine")
+		in.Followed([]string{"orders"}, false)
+		add(in, "m", 1)
+		in.Lost()
+		in.Close(time.Second)
+		if stored, _ := a.seen(); !slices.Equal(stored, []string{"1"}) {
+			t.Errorf("stored %v", stored)
+		}
+	})
+}
+
 func TestAReplicaHoldsItsMessagesAsLongAsAnotherOneIsHeardToStoreThem(t *testing.T) {
 	bubble(t, func(t *testing.T, in *Intake, a *fakeAdopter) {
 		in.Followed([]string{"orders"}, false)
@@ -280,7 +388,7 @@ func TestClosingWaitsForAStoreThatDoesNotAnswerOnlyForAWhile(t *testing.T) {
 // deafAdopter never answers.
 type deafAdopter struct{}
 
-func (deafAdopter) Adopt(ctx context.Context, _, _ string, _ uint64, _ []store.RawMessage) (store.Adopted, error) {
+func (deafAdopter) Adopt(ctx context.Context, _, _, _ string, _ uint64, _ []store.RawMessage) (store.Adopted, error) {
 	<-ctx.Done()
 	return store.Adopted{}, ctx.Err()
 }
@@ -421,12 +529,12 @@ func (wrongTypeError) Error() string {
 func (wrongTypeError) RedisError() {}
 
 func (a *stubbornAdopter) Adopt(
-	ctx context.Context, channel, marker string, first uint64, messages []store.RawMessage,
+	ctx context.Context, session, channel, marker string, first uint64, messages []store.RawMessage,
 ) (store.Adopted, error) {
 	if channel == a.channel && (a.refuses || slices.ContainsFunc(messages, func(m store.RawMessage) bool { return m.Reason == "" })) {
 		return store.Adopted{}, wrongTypeError{}
 	}
-	r, err := a.fakeAdopter.Adopt(ctx, channel, marker, first, messages)
+	r, err := a.fakeAdopter.Adopt(ctx, session, channel, marker, first, messages)
 	if channel == a.channel {
 		r.Stored, r.Rejected = 0, r.Stored
 	}
@@ -495,7 +603,7 @@ func TestPresentersAreBoundedAndEndWhenNothingIsLeft(t *testing.T) {
 // slowAdopter takes 50 ms for a call, and counts how many are made at a time.
 type slowAdopter struct{ now, most, done atomic.Int64 }
 
-func (a *slowAdopter) Adopt(_ context.Context, _, _ string, _ uint64, m []store.RawMessage) (store.Adopted, error) {
+func (a *slowAdopter) Adopt(_ context.Context, _, _, _ string, _ uint64, m []store.RawMessage) (store.Adopted, error) {
 	n := a.now.Add(1)
 	for {
 		most := a.most.Load()

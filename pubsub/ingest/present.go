@@ -34,18 +34,18 @@ type trouble struct {
 // presentAll is a presenter. It presents backlogs as long as one is ready.
 func (in *Intake) presentAll() {
 	for {
-		b, batch, ok := in.next()
+		b, batch, session, ok := in.next()
 		if !ok {
 			return
 		}
-		result, err := in.adopt(b, batch)
-		in.presented(b, batch, result, err)
+		result, err := in.adopt(b, batch, session)
+		in.presented(b, batch, session, result, err)
 	}
 }
 
 // adopt presents messages once. Meanwhile it makes the drafts of those behind them, so that neither Redis nor the
 // presenter waits for the other one longer than it must.
-func (in *Intake) adopt(b *backlog, batch []*waiting) (store.Adopted, error) {
+func (in *Intake) adopt(b *backlog, batch []*waiting, session string) (store.Adopted, error) {
 	in.makeDrafts(b.channel, batch)
 	messages := make([]store.RawMessage, len(batch))
 	for i, m := range batch {
@@ -55,23 +55,23 @@ func (in *Intake) adopt(b *backlog, batch []*waiting) (store.Adopted, error) {
 	behind := b.first(min(len(batch), len(b.messages)), presentMessages)
 	in.mu.Unlock()
 	if len(behind) == 0 {
-		return in.call(b.channel, batch[0].ID, messages)
+		return in.call(session, b.channel, batch[0].ID, messages)
 	}
 	made := make(chan struct{})
 	go func() { // waited for below
 		defer close(made)
 		in.makeDrafts(b.channel, behind)
 	}()
-	result, err := in.call(b.channel, batch[0].ID, messages)
+	result, err := in.call(session, b.channel, batch[0].ID, messages)
 	<-made
 	return result, err
 }
 
 // call calls the store.
-func (in *Intake) call(channel string, first RawID, messages []store.RawMessage) (store.Adopted, error) {
+func (in *Intake) call(session, channel string, first RawID, messages []store.RawMessage) (store.Adopted, error) {
 	ctx, cancel := context.WithTimeout(in.ctx, presentTimeout)
 	defer cancel()
-	return in.adopter.Adopt(ctx, channel, first.Marker, first.Number, messages)
+	return in.adopter.Adopt(ctx, session, channel, first.Marker, first.Number, messages)
 }
 
 // makeDrafts turns messages into the form that Adopt expects, unless that was done before.
@@ -89,11 +89,11 @@ func (in *Intake) makeDrafts(channel string, messages []*waiting) {
 }
 
 // presented handles the result of a presentation.
-func (in *Intake) presented(b *backlog, batch []*waiting, result store.Adopted, err error) {
+func (in *Intake) presented(b *backlog, batch []*waiting, session string, result store.Adopted, err error) {
 	in.stats.stored.Add(int64(result.Stored)) // with an error too: the store may have done a part
 	in.stats.rejected.Add(int64(result.Rejected))
 	if err != nil && in.ctx.Err() == nil && in.mustPutAside(b, batch, err) {
-		in.putAside(b, batch[0], err)
+		in.putAside(b, batch[0], session, err)
 		return
 	}
 	in.mu.Lock()
@@ -173,9 +173,9 @@ func (in *Intake) mustPutAside(b *backlog, batch []*waiting, err error) bool {
 
 // putAside has the store reject a message that Redis refuses to store. If Redis refuses that too, the message is dropped.
 // Those behind it go on; the reason is still there, so each of them is tried once.
-func (in *Intake) putAside(b *backlog, m *waiting, cause error) {
+func (in *Intake) putAside(b *backlog, m *waiting, session string, cause error) {
 	reason := "Redis refuses this message: " + store.TroubleOf(cause).Message
-	result, err := in.call(b.channel, m.ID, []store.RawMessage{{Payload: m.Payload, Reason: reason}})
+	result, err := in.call(session, b.channel, m.ID, []store.RawMessage{{Payload: m.Payload, Reason: reason}})
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	switch {

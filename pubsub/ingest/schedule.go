@@ -46,7 +46,11 @@ func (in *Intake) due(b *backlog, now time.Duration) (due time.Duration, some bo
 		return 0, false
 	}
 	due = b.retryAt
-	if m := b.messages[0]; !in.closing {
+	switch m := b.messages[0]; {
+	case in.closing:
+	case in.lost || in.unheard:
+		due = m.ReceivedAt + waitingTime // until presentAgain
+	default:
 		due = max(due, m.notBefore, in.lead(m.Source).due(m.ReceivedAt))
 	}
 	return due, true
@@ -121,9 +125,9 @@ func (in *Intake) ring() {
 	in.setAlarm()
 }
 
-// next takes the backlog that is to be presented next, and the messages to present. ok is false if there is none; then
-// the presenter must end.
-func (in *Intake) next() (b *backlog, batch []*waiting, ok bool) {
+// next takes the backlog that is to be presented next, the messages to present, and the session that the store has to check.
+// ok is false if there is none; then the presenter must end.
+func (in *Intake) next() (b *backlog, batch []*waiting, session string, ok bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	for len(in.ready) > 0 && in.ctx.Err() == nil {
@@ -140,10 +144,13 @@ func (in *Intake) next() (b *backlog, batch []*waiting, ok bool) {
 		if b.trouble.code != "" {
 			most = 1 // so that one message that Redis refuses for good is found
 		}
-		return b, b.first(0, most), true
+		if !in.closing { // else the connection has ended
+			session = in.session
+		}
+		return b, b.first(0, most), session, true
 	}
 	in.presenters--
-	return nil, nil, false
+	return nil, nil, "", false
 }
 
 // byDue is a heap of backlogs, the one that is due first in front.

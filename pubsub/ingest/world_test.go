@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -32,6 +33,9 @@ type world struct {
 	published int
 	calls     int // scripts that were run
 	trips     *rand.Rand
+	sessions  map[string]bool   // of connections that there are
+	saved     map[string]uint64 // adopted, in a snapshot
+	restored  bool
 	slowest   time.Duration // of a trip to Redis or back
 	loses     bool          // presentations and replies get lost
 }
@@ -42,8 +46,11 @@ type member struct {
 	name      string
 	sequencer *Sequencer
 	intake    *Intake
+	session   string          // the name of its connection; guarded by world.mu
+	over      bool            // nothing comes into inbox any more; guarded by world.mu
 	own       map[string]bool // markers; those that came alone are true; guarded by world.mu
 	inbox     []worldItem     // what its connection has not delivered yet; guarded by world.mu
+	handling  []func()        // announcements that its connection has delivered, and that are handled later; guarded by world.mu
 	got       map[int]bool    // messages that it has named; guarded by world.mu
 	resumed   chan struct{}   // closed unless it stands still; guarded by world.mu
 	gone      bool            // guarded by world.mu
@@ -60,17 +67,22 @@ type worldItem struct {
 // worldSources are followed by all members: two channels by a pattern, and one by its name.
 var worldSources = map[string]string{"progress:a": "progress:*", "progress:b": "progress:*", "orders": "orders"}
 
-var errLost = errors.New("lost on its way")
+var (
+	errLost      = errors.New("lost on its way")
+	errElsewhere = errors.New("the connection is not here")
+)
 
 func newWorld(seed uint64) *world {
 	return &world{
 		start: time.Now().Add(-time.Hour), rng: rand.New(rand.NewPCG(seed, 1)), trips: rand.New(rand.NewPCG(seed, 2)),
-		adopted: map[string]uint64{}, stored: map[int]int{}, order: map[string][]int{},
+		adopted: map[string]uint64{}, stored: map[int]int{}, order: map[string][]int{}, sessions: map[string]bool{},
 	}
 }
 
 // Adopt is what adopt.lua does, behind a network.
-func (m *member) Adopt(ctx context.Context, channel, marker string, first uint64, messages []store.RawMessage) (store.Adopted, error) {
+func (m *member) Adopt(
+	ctx context.Context, session, channel, marker string, first uint64, messages []store.RawMessage,
+) (store.Adopted, error) {
 	w := m.world
 	w.mu.Lock()
 	there, back := w.trip(), w.trip()
@@ -79,7 +91,10 @@ func (m *member) Adopt(ctx context.Context, channel, marker string, first uint64
 	if err := m.pass(ctx, there); err != nil || lostThere {
 		return store.Adopted{}, errLost
 	}
-	result := w.adopt(channel, marker, first, messages)
+	result, err := w.adopt(session, channel, marker, first, messages)
+	if err != nil {
+		return result, err
+	}
 	if err := m.pass(ctx, back); err != nil || lostBack {
 		return store.Adopted{}, errLost
 	}
@@ -112,10 +127,13 @@ func (m *member) pass(ctx context.Context, trip time.Duration) error {
 	}
 }
 
-func (w *world) adopt(channel, marker string, first uint64, messages []store.RawMessage) store.Adopted {
+func (w *world) adopt(session, channel, marker string, first uint64, messages []store.RawMessage) (store.Adopted, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.calls++
+	if !w.sessions[session] {
+		return store.Adopted{}, errElsewhere
+	}
 	key := channel + " " + marker
 	result := store.Adopted{Before: w.adopted[key]}
 	for i, m := range messages {
@@ -132,13 +150,13 @@ func (w *world) adopt(channel, marker string, first uint64, messages []store.Raw
 	if result.Stored > 0 {
 		w.deliver(worldItem{channel: channel, adopted: RawID{marker, w.adopted[key]}})
 	}
-	return result
+	return result, nil
 }
 
 // deliver puts something into the connections of all members; w.mu is held.
 func (w *world) deliver(item worldItem) {
 	for _, m := range w.members {
-		if !m.gone {
+		if !m.gone && !m.over {
 			m.inbox = append(m.inbox, item)
 		}
 	}
@@ -160,6 +178,16 @@ func (w *world) join() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.members = append(w.members, m)
+	w.connect(m)
+}
+
+// connect gives a member a connection; w.mu is held.
+func (w *world) connect(m *member) {
+	delete(w.sessions, m.session)
+	m.session = fmt.Sprint(m.name, " ", len(m.own))
+	w.sessions[m.session] = true
+	m.sequencer, m.inbox, m.over = NewSequencer(), nil, false
+	m.intake.Connected(m.session)
 	w.mark(m)
 }
 
@@ -179,11 +207,35 @@ func (w *world) publish(channel string) {
 
 // reconnect has a member lose its connection and all that is in it.
 func (w *world) reconnect(m *member) {
-	m.intake.Lost()
+	m.intake.Lost()()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	m.sequencer, m.inbox = NewSequencer(), nil
-	w.mark(m)
+	w.connect(m)
+}
+
+// save makes a snapshot of what Redis knows; restore has Redis come back from it, or without anything. What has been sent to
+// the members still arrives, and then their connections are over. That happens once: a member without a connection does not
+// hear what is stored meanwhile, and only Redis remembers it.
+func (w *world) save() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.saved = maps.Clone(w.adopted)
+}
+
+func (w *world) restore() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.restored {
+		return
+	}
+	w.restored = true
+	if w.adopted = w.saved; w.adopted == nil {
+		w.adopted = map[string]uint64{}
+	}
+	clear(w.sessions)
+	for _, m := range w.members {
+		m.over = true
+	}
 }
 
 // crash ends a member at once.
@@ -234,6 +286,28 @@ func (w *world) receive(m *member, n int) {
 	for _, item := range items {
 		m.take(item)
 	}
+	w.mu.Lock()
+	over := m.over && len(m.inbox) == 0
+	w.mu.Unlock()
+	if !over {
+		return
+	}
+	heard := m.intake.Lost()
+	w.mu.Lock()
+	w.connect(m)
+	m.handling = append(m.handling, heard)
+	w.mu.Unlock()
+}
+
+// handle has a member handle at most n announcements.
+func (w *world) handle(m *member, n int) {
+	w.mu.Lock()
+	some := m.handling[:min(n, len(m.handling))]
+	m.handling = m.handling[len(some):]
+	w.mu.Unlock()
+	for _, f := range some {
+		f()
+	}
 }
 
 // take is what listen and the broker do with an item.
@@ -247,6 +321,10 @@ func (m *member) take(item worldItem) {
 		if own {
 			m.intake.Followed([]string{"progress:*", "orders"}, alone)
 		}
+	case item.message == 0 && item.channel == "orders": // an announcement; the others are notices
+		m.world.mu.Lock()
+		m.handling = append(m.handling, func() { m.intake.Adopted(item.channel, item.adopted) })
+		m.world.mu.Unlock()
 	case item.message == 0:
 		m.intake.Adopted(item.channel, item.adopted)
 	default:
@@ -273,6 +351,7 @@ func (w *world) settle() {
 		for _, m := range all {
 			w.resume(m)
 			w.receive(m, 1<<30)
+			w.handle(m, 1<<30)
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
@@ -308,8 +387,9 @@ func (w *world) end(inOrder bool) error {
 	return nil
 }
 
-// story is a random history of faults.
-func story(seed uint64, steps int) error {
+// story is a random history of faults. With restores Redis comes back older now and then, and no connection breaks before
+// everything has arrived: else a member cannot know which messages are stored.
+func story(seed uint64, steps int, restores bool) error {
 	w := newWorld(seed)
 	w.loses = w.rng.IntN(2) == 0
 	w.slowest = []time.Duration{0, time.Millisecond, 50 * time.Millisecond, 400 * time.Millisecond}[w.rng.IntN(4)]
@@ -336,8 +416,15 @@ func story(seed uint64, steps int) error {
 		case 3:
 			w.resume(m)
 		case 4:
-			w.reconnect(m)
 			joins++
+			switch {
+			case !restores:
+				w.reconnect(m)
+			case w.rng.IntN(2) == 0:
+				w.save()
+			default:
+				w.restore()
+			}
 		case 5:
 			w.mu.Lock()
 			w.mark(m)
@@ -346,6 +433,7 @@ func story(seed uint64, steps int) error {
 			time.Sleep(time.Duration(w.rng.Int64N(int64(400 * time.Millisecond))))
 		case 9, 10, 11, 12:
 			w.receive(m, w.rng.IntN(20))
+			w.handle(m, w.rng.IntN(6))
 		default:
 			w.publish(channels[w.rng.IntN(len(channels))])
 		}
@@ -359,8 +447,9 @@ func story(seed uint64, steps int) error {
 func TestEveryRawMessageIsStoredExactlyOnceWhoeverPresentsFirst(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		seed, steps := rapid.Uint64().Draw(r, "seed"), rapid.IntRange(10, 300).Draw(r, "steps")
+		restores := rapid.Bool().Draw(r, "restores")
 		var problem error
-		synctest.Test(t, func(*testing.T) { problem = story(seed, steps) })
+		synctest.Test(t, func(*testing.T) { problem = story(seed, steps, restores) })
 		if problem != nil {
 			r.Fatalf("seed %d, %d steps: %v", seed, steps, problem)
 		}
@@ -376,6 +465,7 @@ func calm(seed uint64, replicas int, leaderDies bool) (calls int, problem error)
 		for _, m := range w.members {
 			if !m.gone {
 				w.receive(m, 1<<30)
+				w.handle(m, 1<<30)
 			}
 		}
 	}

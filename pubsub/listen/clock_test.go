@@ -18,6 +18,7 @@ import (
 // recorder is a Receiver that remembers raw messages.
 type recorder struct{ raw []ingest.Message }
 
+func (r *recorder) Connected(string)               {}
 func (r *recorder) Announced(string, []byte)       {}
 func (r *recorder) Raw(_ string, m ingest.Message) { r.raw = append(r.raw, m) }
 func (r *recorder) Adopted(string, ingest.RawID)   {}

@@ -29,6 +29,8 @@ type conn struct {
 	// canPublish is true if the server accepts PUBLISH on a connection that has subscribed. Redis does, in RESP3;
 	// miniredis does not.
 	canPublish bool
+
+	session string // the name of a pub/sub channel to which only this connection is subscribed
 }
 
 // newConn returns a connection that keeps at most maxBytes+1 bytes of a payload: the extra byte shows that it was

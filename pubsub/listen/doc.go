@@ -53,6 +53,10 @@
 // gone. So whatever the reason is for which a session ends, it asks Redis to end all subscriptions, and reads until Redis
 // has done that, or the connection breaks, or a second has passed.
 //
+// One connection, one name. Each connection is subscribed to a pub/sub channel that nobody else has, and the Receiver is told
+// its name. Whoever asks Redis about something that came by the connection can have Redis look whether it is still there:
+// PUBSUB NUMSUB is 0 on a Redis that was restarted, and on another node.
+//
 // What may be lost all the same is counted, by cause. It is not lost if another replica that follows the channel has it; a
 // replica cannot know that.
 //

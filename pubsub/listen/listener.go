@@ -37,6 +37,9 @@ const (
 // Receiver gets what arrives from Redis. One goroutine at a time calls its methods, the one that reads the connection.
 // They must not block, because Redis's output buffer for this connection fills up meanwhile.
 type Receiver interface {
+	// Connected says that there is a new connection. session is the name of a pub/sub channel to which it is subscribed, and
+	// nobody else.
+	Connected(session string)
 	// Announced hands over an announcement of a new event of channel. The payload is the receiver's to keep.
 	Announced(channel string, payload []byte)
 	// Raw hands over a raw message.
@@ -47,7 +50,7 @@ type Receiver interface {
 	// Subscribed says that everything published on channels (or patterns) from now on is handed over. alone is true if
 	// nobody else had subscribed to any of them at that moment.
 	Subscribed(channels []string, alone bool)
-	// Lost says that nothing is handed over any more, until Subscribed is called again.
+	// Lost says that nothing is handed over any more, until Connected is called.
 	Lost()
 }
 

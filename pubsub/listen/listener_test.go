@@ -50,7 +50,8 @@ func (d *diary) Subscribed(channels []string, alone bool) {
 func (d *diary) Adopted(channel string, id ingest.RawID) {
 	d.note("adopted %s %s %d", channel, id.Marker, id.Number)
 }
-func (d *diary) Lost() { d.note("lost") }
+func (d *diary) Connected(string) { d.note("connected") }
+func (d *diary) Lost()            { d.note("lost") }
 
 // waitFor waits until a line has been written n times.
 func (d *diary) waitFor(t *testing.T, line string, n int) {

@@ -102,10 +102,13 @@ func newSession(l *Listener, c *conn) *session {
 // dial makes a connection for a session.
 func (l *Listener) dial(ctx context.Context) (*conn, error) {
 	names := l.cfg.Names
-	c, err := dial(ctx, l.cfg.Redis.Options(), l.maxBytes, l.now, names.Probe(l.cfg.Replica), names.Markers, names.Adopted)
+	session := names.Session(store.NewNonce())
+	c, err := dial(
+		ctx, l.cfg.Redis.Options(), l.maxBytes, l.now, names.Probe(l.cfg.Replica), names.Markers, names.Adopted, session)
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
 	}
+	c.session = session
 	return c, nil
 }
 
@@ -118,6 +121,7 @@ func (l *Listener) runSession(parent context.Context, c *conn) (next *conn, err 
 		}
 	}
 	s := newSession(l, c)
+	l.cfg.Receiver.Connected(c.session)
 	l.running.Store(s)
 	defer l.running.Store(nil)
 	l.restart()

@@ -23,6 +23,7 @@
 --   notices      the pub/sub channel of notices (see ParseNotice)
 --   name         the channel's name
 --   unheard      '1' if not everybody who gets the raw messages gets the announcements of their events
+--   session      a pub/sub channel: without a subscriber of it nothing is done; '' to do it anyway
 --
 -- ARGV then, for each message, as messageArgs in script.go sends it
 --   reason       why the message is rejected, a JSON text; '' if it is an event
@@ -40,9 +41,13 @@
 -- everything was undone, the error is the reply.
 local argv = ARGV
 local live, capacity, ttl, metaTTL, finalTTL, base, first, marker, adoptedTTL, rejectedCap,
-  rejectedTTL, notices, name, unheard = unpack(argv, 1, 14)
+  rejectedTTL, notices, name, unheard, session = unpack(argv, 1, 15)
 local history, meta, adopted, rejected = unpack(KEYS)
 local rule = {capacity = tonumber(capacity), ttl = ttl, metaTTL = metaTTL, finalTTL = finalTTL, base = base}
+
+if session ~= '' and redis.call('PUBSUB', 'NUMSUB', session)[2] == 0 then
+  return redis.error_reply('ELSEWHERE The messages came from another Redis')
+end
 
 local claim = redis.call('GET', adopted)
 if claim == '' then claim = false end -- add.lua took it back
@@ -52,7 +57,7 @@ if not before then return redis.error_reply('UNREADABLE The number is not the ga
 local highest, number = before, tonumber(first)
 local channel
 local rejects = {}
-for i = 15, #argv, 9 do
+for i = 16, #argv, 9 do
   if number > highest then -- nobody has taken it in
     highest = number
     local reason = argv[i]

@@ -26,7 +26,7 @@ func (j *judgement) checkClient(c *Client) {
 		}
 		w := walk{
 			judgement: j, client: c, log: l, seen: make([]bool, len(l.events)), fresh: map[string]bool{c.From: true},
-			high: -1, newest: -1, place: -1,
+			high: -1, newest: -1, place: -1, ever: map[string]bool{}, got: map[string]int{},
 		}
 		for _, it := range c.Items {
 			switch {
@@ -73,7 +73,9 @@ type walk struct {
 	high   int             // index of the newest event delivered since the last fresh start; -1: none
 	newest int             // index of the newest event ever delivered; -1: none
 	gaps   []announced
-	outage time.Duration // when the client's own last disconnection ended
+	ever   map[string]bool // ids that were delivered
+	got    map[string]int  // by token: how many events with it were delivered, each counted once
+	outage time.Duration   // when the client's own last disconnection ended
 
 	place int  // index of the event up to which the client is, for all that it was told; -1: it is before the first one
 	known bool // the client was told a place that the log has
@@ -140,6 +142,10 @@ func (w *walk) event(it Item) {
 		w.accuse(Repeat, it, "event %s %s again", it.ID, TokenOf(it.Data))
 		return
 	}
+	if !w.ever[it.ID] {
+		w.ever[it.ID] = true
+		w.got[TokenOf(it.Data)]++
+	}
 	i, ok := w.log.byID[it.ID]
 	if n := len(w.gaps); !ok && n > 0 && w.gaps[n-1].after == len(w.log.events) {
 		w.gaps[n-1].left = true
@@ -190,6 +196,11 @@ func (w *walk) end() {
 			w.accuse(SilentHole, Item{}, "event %s %s (number %d of %d) never came", id, token, i+1, len(w.log.events))
 		case i >= w.log.kept && !w.trimmedOnce(i):
 			w.accuse(Skipped, Item{}, "event %s %s never came: a gap stands there, but it is still stored", id, token)
+		}
+	}
+	for token, n := range w.got {
+		if p := w.log.publishes[token]; len(p) > 0 && p[0].Raw {
+			w.Verdict.RawAgain += max(0, n-len(p))
 		}
 	}
 	for _, g := range w.gaps {

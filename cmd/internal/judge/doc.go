@@ -75,7 +75,9 @@
 //   - every other acknowledged publish must be in the log exactly once;
 //   - clients that were connected all the time must still receive every event of the log, once and in order. Restored
 //     events may be repeated to them only after a gap with reason reset or unknown;
-//   - gaps with reason reset or unknown are allowed from the beginning of the loss on, not before.
+//   - gaps with reason reset or unknown are allowed from the beginning of the loss on, not before;
+//   - a raw message that Redis had stored and lost may be stored a second time, under another id, by a replica that had the
+//     message and could not hear that it was stored. A client may get both. That is only counted (raw_again).
 //
 // # Only where a record says so
 //

@@ -63,6 +63,7 @@ type Verdict struct {
 	Reconnects int            `json:"reconnects"`
 	RawSwaps   int            `json:"raw_swaps"`
 	Counted    int            `json:"counted_lost"`     // raw messages that are missing, as many as the replicas have counted
+	RawAgain   int            `json:"raw_again"`        // raw messages that a client got once more, under another id
 	Unsure     int            `json:"unsure_publishes"` // nobody knows whether they are stored: windows, losses, time-outs
 	Worst      time.Duration  `json:"worst_recovery"`
 	WorstOf    string         `json:"worst_recovery_of,omitempty"`

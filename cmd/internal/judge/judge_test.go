@@ -479,6 +479,24 @@ func TestRawOrderIsStrictWhereNothingRejoins(t *testing.T) {
 	}
 }
 
+func TestARawMessageThatIsStoredAgainAfterALossIsCounted(t *testing.T) {
+	r := restored()
+	rawOf(&r, 6, 1)
+	r.Log[ch] = slices.Insert(r.Log[ch], 5, Event{ID: "6-y", Data: testBody(6)}) // between 8 and 9
+	r.Log[ch][6].ID, r.Log[ch][7].ID = "7-y", "8-y"
+	r.Views[0].Events = slices.Clone(r.Log[ch])
+	r.Publishes[8].ID, r.Publishes[9].ID = "7-y", "8-y"
+	items := r.Clients[0].Items
+	items[8].ID, items[9].ID = "7-y", "8-y"
+	r.Clients[0].Items = slices.Insert(items, 8, Item{At: 84 * ms, Kind: GotEvent, Channel: ch, ID: "6-y", Data: testBody(6)})
+	if got := Judge(r); !got.Passed() || got.RawAgain != 1 {
+		t.Errorf("got %v and %d raw messages again, want a pass and 1: %v", got.Counts, got.RawAgain, got.Evidence)
+	}
+	if got := Judge(restored()); got.RawAgain != 0 {
+		t.Errorf("without it: %d", got.RawAgain)
+	}
+}
+
 func TestEvidenceIsBounded(t *testing.T) {
 	r := clean()
 	r.Clients[0].Items = nil
