@@ -30,7 +30,7 @@ var bugs = []bug{
 		"pubsub/channel.go", "		return ignore\n", "		return deliver\n",
 	}}, nil},
 	{"rewind", "Redis that comes back older ends in a gap, not at the last common event", []edit{{
-		"pubsub/trail.go", "if common, ok := past.rewind(theirs); ok {", "if common, ok := past.rewind(theirs); ok && false {",
+		"pubsub/catchup.go", "if common, ok := past.rewind(theirs); ok {", "if common, ok := past.rewind(theirs); ok && false {",
 	}}, nil},
 	{"gap", "what was trimmed is passed over without a word", []edit{{
 		"store/history.go", "return h.Events, Trimmed", `return h.Events, ""`,

@@ -59,7 +59,7 @@
 //   - All clocks of a world are one. Only Redis's TIME can jump.
 //   - The model Redis is one node. Sentinel, Cluster and real persistence are for cmd/chaos.
 //   - A Redis that goes back to a past it had left (snapshot B of a branch that was lost when snapshot A came back) is not
-//     simulated: a client that was told to go back would get events again, and nothing could tell it from the outside.
+//     simulated: only replicas that were there when it was left can tell their clients, and not all are (see pubsub).
 //
 // # Which promise is checked where
 //

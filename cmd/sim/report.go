@@ -23,6 +23,7 @@ type totals struct {
 	gaps       int
 	reconnects int
 	unsure     int
+	rawAgain   int
 	slowest    time.Duration // recovery
 	slowestOf  uint64
 	faults     map[world.Kind]faultTotal
@@ -41,6 +42,7 @@ func (t *totals) add(r world.Result) {
 	t.gaps += r.Verdict.Gaps
 	t.reconnects += r.Verdict.Reconnects
 	t.unsure += r.Verdict.Unsure
+	t.rawAgain += r.Verdict.RawAgain
 	if r.Recovered > t.slowest {
 		t.slowest, t.slowestOf = r.Recovered, r.Seed
 	}
@@ -140,9 +142,9 @@ func (t *totals) report(out io.Writer, took time.Duration) {
 	}
 	_ = w.Flush()
 	fmt.Fprintf(out, "\n%d worlds in %.1f s (%.2f a second), %.0f virtual seconds; %d publishes, %d events stored, %d delivered, "+
-		"%d gaps, %d reconnects, %d publishes nobody can be sure of; longest recovery %.1f s (seed %d)\n",
+		"%d gaps, %d reconnects, %d publishes nobody can be sure of, %d raw messages under two ids; longest recovery %.1f s (seed %d)\n",
 		t.worlds, took.Seconds(), float64(t.worlds)/took.Seconds(), t.virtual.Seconds(), t.publishes, t.events, t.deliveries, t.gaps,
-		t.reconnects, t.unsure, t.slowest.Seconds(), t.slowestOf)
+		t.reconnects, t.unsure, t.rawAgain, t.slowest.Seconds(), t.slowestOf)
 	kinds := map[string]int{}
 	for _, r := range t.failed {
 		for k := range r.Verdict.Counts {
