@@ -2,7 +2,11 @@ package store_test
 
 import (
 	"fmt"
+	"strconv"
 	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"sluice/store"
 )
@@ -157,4 +161,41 @@ func TestAHistoryIsExtendedOnlyByWhatLeadsUpToIt(t *testing.T) {
 			t.Errorf("%s: the history itself was changed to %q", name, got)
 		}
 	}
+}
+
+// A client went back to the last common event after Redis had come back older. It has seen the lost events after its place.
+func TestAPlaceWithAMarkIsNotPutBeforeTheEventThatTheClientHasSeen(t *testing.T) {
+	each(t, func(t *testing.T, _ *store.Store, rdb *redis.Client) {
+		s := store.New(rdb, store.Config{HistorySize: 3, HistoryTTL: time.Hour})
+		var all []store.Event
+		for i := range 5 {
+			all = append(all, appendEvent(t, s, "orders", strconv.Itoa(i)))
+		}
+		other := all[3].Position.Nonce
+		other[0]++
+		for _, test := range []struct {
+			name string
+			at   store.Event
+			left store.Mark
+			want string
+			gap  store.Reason
+		}{
+			{"no mark", all[2], 0, `3 4`, ""},
+			{"the next event was lost, and is back", all[2], all[3].Position.Nonce.Mark(), `2 3 4`, store.Reset},
+			{"the next event is of another branch", all[2], other.Mark(), `3 4`, ""},
+			{"there is no next event", all[4], other.Mark(), ``, ""},
+			{"nobody knows the next event any more", all[0], other.Mark(), `2 3 4`, store.Reset},
+		} {
+			place := test.at.Position.Place()
+			place.Left = test.left
+			page, err := s.AfterPlace(t.Context(), "orders", place, 10)
+			if got := datas(page.Events); err != nil || got != test.want || page.Gap != test.gap {
+				t.Errorf("%s: got %s, gap %q, %v; want %s, gap %q", test.name, got, page.Gap, err, test.want, test.gap)
+			}
+			events, gap := history(t, s, "orders").AfterPlace(place)
+			if got := datas(events); got != test.want || gap != test.gap {
+				t.Errorf("%s, from memory: got %s, gap %q; want %s, gap %q", test.name, got, gap, test.want, test.gap)
+			}
+		}
+	})
 }
