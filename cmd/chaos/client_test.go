@@ -135,7 +135,9 @@ func TestClientDoesWhatEventSourceDoes(t *testing.T) {
 			}
 			var events []string
 			for _, it := range client.record.Items {
-				events = append(events, it.ID+" "+it.Data)
+				if it.Kind == judge.GotEvent {
+					events = append(events, it.ID+" "+it.Data)
+				}
 			}
 			if !slices.Equal(events, c.events) {
 				t.Errorf("events %q, want %q", events, c.events)
@@ -160,12 +162,26 @@ func TestClientGoesOnAfterARefusedConnection(t *testing.T) {
 	}
 }
 
+func TestClientRecordsStreamsAndThePlacesOfOneChannel(t *testing.T) {
+	server := &answers{next: []http.HandlerFunc{broken("retry: 1\nid: 4-x\nevent: position\ndata: {}\n\n")}}
+	web := httptest.NewServer(server)
+	defer web.Close()
+	client := newClient("c", &targets{urls: []string{web.URL}}, 0, func() time.Duration { return 0 })
+	client.channels = []string{"a"}
+	runUntilAsked(t, client, server, 2, false)
+	want := []judge.Item{{Kind: judge.GotStream}, {Kind: judge.GotPlace, Channel: "a", ID: "4-x", Type: "position"}}
+	if got := client.record.Items[:min(2, len(client.record.Items))]; !slices.Equal(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
 func TestClientRecordsGapsAndEnvelopes(t *testing.T) {
 	client := newClient("c", &targets{}, 0, func() time.Duration { return 0 })
 	client.channels, client.several = []string{"a", "b"}, true
 	for _, e := range []struct{ kind, data string }{
 		{"gap", `{"channel":"b","reason":"trimmed"}`},
 		{"", `{"channel":"a","id":"3-x","type":"note","time":1,"data":{"b": 1.0, "a":2}}`},
+		{"position", `{"id":"a=3-x,b=9-y"}`},
 	} {
 		if err := client.receive(e.kind, e.data, "a=3-x,b=9-y", "r1"); err != nil {
 			t.Fatal(err)
