@@ -46,7 +46,7 @@ func (s *Server) writerConfig() writer.Config {
 // here, and returns when the stream is over. done is called once at the end of the stream.
 func (s *Server) carry(c echo.Context, st *pubsub.Stream, done func(reason error)) {
 	setStreamHeaders(c.Response().Header())
-	stream := writer.Stream{Source: st, Feeds: st.Feeds(), Done: done}
+	stream := writer.Stream{Source: st, Feeds: st.Feeds(), Expires: expires(s.who(c).Until, time.Now()), Done: done}
 	if s.handOver(c, stream) {
 		return
 	}

@@ -31,7 +31,7 @@ func newMetrics(s *Server) *metrics {
 		published: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "sluice_published_total", Help: "Events published over HTTP by this replica."}),
 	}
-	for _, reason := range []string{"client", "too_slow", "ended", "draining", "unavailable"} {
+	for _, reason := range []string{"client", "too_slow", "ended", "expired", "draining", "unavailable"} {
 		m.closed.WithLabelValues(reason)
 	}
 	gauge := func(name, help string, read func() float64) {

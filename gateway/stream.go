@@ -241,6 +241,8 @@ func closeReason(err error) string {
 		return "too_slow"
 	case errors.Is(err, pubsub.ErrEnded):
 		return "ended"
+	case errors.Is(err, writer.ErrExpired):
+		return "expired"
 	case errors.Is(err, writer.ErrDraining):
 		return "draining"
 	case errors.Is(err, writer.ErrUnavailable):

@@ -1,10 +1,12 @@
 package gateway
 
 import (
+	"math/rand/v2"
 	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -85,6 +87,20 @@ func (s *Server) mustBeAdmin(c echo.Context) error {
 	default:
 		return errNoAdmin
 	}
+}
+
+// expirySpread is the most by which a stream may end before its session does.
+const expirySpread = 30 * time.Second
+
+// expires returns when a stream ends whose session ends at until, in seconds since 1970; 0: never. Streams end within the
+// last tenth of what is left of their sessions, at random: a thousand clients whose tokens were made in one minute must not
+// come back together. They do not outlive their sessions, but for a second.
+func expires(until int64, now time.Time) time.Time {
+	if until == 0 {
+		return time.Time{}
+	}
+	left := max(0, time.Unix(until, 0).Sub(now))
+	return now.Add(left - rand.N(min(left/10, expirySpread)+1))
 }
 
 func forbidden(who auth.Identity, deed, channel string) error {

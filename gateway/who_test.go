@@ -383,6 +383,77 @@ func TestWhileTheApplicationIsAwayAnEventSourceComesBack(t *testing.T) {
 	})
 }
 
+func TestAStreamEndsWithItsSessionAndTheReconnectAsksAgain(t *testing.T) {
+	signedIn, asked := true, 0
+	app := func(*http.Request) (int, string) {
+		if asked++; signedIn {
+			return 200, `{"sub":"ada","subscribe":["orders"]}`
+		}
+		return 401, ""
+	}
+	protect(t, auth.Config{AuthURL: "http://app.test/whoami"}, gateway.Config{}, app, func(t *testing.T, s *site) {
+		st := s.open("/api/sse/channels/orders", "Cookie", "session=ada")
+		began := time.Now()
+		s.rdb.Publish(t.Context(), "orders", "1")
+		time.Sleep(4 * time.Minute)
+		if e := st.next(); e.Data != "1" {
+			t.Fatalf("got %+v", e)
+		}
+		id := place(blocks(t, "before the end", st.rawSoFar()))
+		if all := st.ended(); len(all) != 1 || all[0].Type != "expired" || fields(t, all[0].Data)["code"] != "expired" {
+			t.Fatalf("the stream ends with %+v", all)
+		}
+		if lasted := time.Since(began); lasted < 4*time.Minute+25*time.Second || lasted > 5*time.Minute {
+			t.Errorf("it lasted %v", lasted)
+		}
+		if got := s.metric(`sluice_streams_closed_total{reason="expired"}`); got != "1" {
+			t.Errorf("%s ends are counted, want 1", got)
+		}
+		s.rdb.Publish(t.Context(), "orders", "2")
+		if e := s.open("/api/sse/channels/orders", "Cookie", "session=ada", "Last-Event-ID", id).next(); e.Data != "2" || asked != 2 {
+			t.Errorf("back again: %+v; the application was asked %d times", e, asked)
+		}
+		signedIn = false
+		time.Sleep(6 * time.Minute)
+		if a := s.get("/api/sse/channels/orders", "Cookie", "session=ada"); a.Status != 401 {
+			t.Errorf("after the session's end: %d %s", a.Status, a.Body)
+		}
+	})
+}
+
+func TestAThousandTokensOfOneMinuteDoNotEndTogether(t *testing.T) {
+	protect(t, tokens, gateway.Config{}, nil, func(t *testing.T, s *site) {
+		const streams = 1000
+		first := time.Now()
+		ends := make(chan time.Time, streams)
+		for range streams {
+			text, err := auth.NewToken(tokens, auth.Identity{Subject: "ada", Subscribe: patterns(t, "orders")}, 5*time.Minute)
+			if err != nil {
+				t.Fatal(err)
+			}
+			st := s.open("/api/sse/channels/orders", "Authorization", "Bearer "+text)
+			go func() {
+				for range st.events {
+				}
+				ends <- time.Now()
+			}()
+		}
+		perSecond := map[int64]int{}
+		for range streams {
+			at := <-ends
+			perSecond[at.Unix()]++
+			if at.Sub(first) > 5*time.Minute+11*time.Second {
+				t.Errorf("a stream outlived its token by %v", at.Sub(first)-5*time.Minute)
+			}
+		}
+		for at, n := range perSecond {
+			if n > streams/10 {
+				t.Errorf("%d streams end in second %d", n, at)
+			}
+		}
+	})
+}
+
 func TestDemonstrationsAndPagesCanBeSwitchedOff(t *testing.T) {
 	serve(t, gateway.Config{Demo: "off", Console: "off"}, func(t *testing.T, s *site) {
 		for _, request := range []string{"POST /api/tasks/start", "POST /api/activity/simulate", "GET /", "GET /notifications", "GET /progress", "GET /activity", "GET /console/console.css", "GET /favicon.ico"} {

@@ -155,7 +155,8 @@ func (v *verifier) verify(ctx context.Context, token string) (Identity, error) {
 	if err != nil {
 		return Identity{}, err
 	}
-	who.Until, who.Issued, who.TokenID = c.expires.Unix(), c.issued, c.id
+	// Until then the token is accepted.
+	who.Until, who.Issued, who.TokenID = c.expires.Add(leeway).Unix(), c.issued, c.id
 	return who, nil
 }
 

@@ -20,6 +20,10 @@ const (
 	positionEvent = "position"
 )
 
+// Expired is the frame after which a stream is broken off because its client's session has ended. It has no id, so the client
+// comes back with the last one it got. Its data is that of a refusal.
+const Expired = "event: expired\ndata: {\"error\":\"The session has ended: a valid credential is needed\",\"code\":\"expired\"}\n\n"
+
 // encoder is what the encoders have in common.
 type encoder struct{}
 

@@ -35,7 +35,7 @@ func Carry(ctx context.Context, to Conn, st Stream, cfg Config, drain Drain) err
 	w := carrier{ctx: ctx, conn: to, stream: st, cfg: cfg.withDefaults()}
 	w.deadline = deadline{conn: to, stall: w.cfg.Stall}
 	defer w.deadline.watch(drain)()
-	w.silence = time.NewTimer(w.cfg.Heartbeat)
+	w.silence = time.NewTimer(w.quiet())
 	defer w.silence.Stop()
 	w.first = wire.AppendRetry(nil, w.cfg.Retry())
 	ctx, cancel := context.WithCancel(ctx)
@@ -61,6 +61,9 @@ func Carry(ctx context.Context, to Conn, st Stream, cfg Config, drain Drain) err
 			return w.leave()
 		default:
 		}
+		if w.expired() {
+			return errors.Join(ErrExpired, w.send([]byte(wire.Expired)))
+		}
 		again, err := w.write(ctx)
 		switch {
 		case err != nil:
@@ -75,6 +78,9 @@ func Carry(ctx context.Context, to Conn, st Stream, cfg Config, drain Drain) err
 				return cmp.Or(w.ctx.Err(), err)
 			}
 		case <-w.silence.C:
+			if w.expired() {
+				continue
+			}
 			if err := w.send(idle(st.Source)); err != nil {
 				return err
 			}
@@ -145,8 +151,21 @@ func (w *carrier) send(b []byte) error {
 		}
 		b = b[n:]
 	}
-	w.silence.Reset(w.cfg.Heartbeat)
+	w.silence.Reset(w.quiet())
 	return nil
+}
+
+// quiet is for how long the stream may have nothing: until its heartbeat, or until it expires.
+func (w *carrier) quiet() time.Duration {
+	if at := w.stream.Expires; !at.IsZero() {
+		return max(0, min(w.cfg.Heartbeat, time.Until(at)))
+	}
+	return w.cfg.Heartbeat
+}
+
+func (w *carrier) expired() bool {
+	at := w.stream.Expires
+	return !at.IsZero() && !time.Now().Before(at)
 }
 
 // sendPiece writes b and flushes it, within Config.Stall. A client that does not take it by then is too slow, whatever the

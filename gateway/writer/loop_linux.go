@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"os"
 	"sync"
@@ -107,7 +108,8 @@ type socket struct {
 	source   Source
 	unsent   *[]byte       // what the kernel did not take of the last write, while full; else nil
 	wrote    time.Duration // after loop.began: when the client last took something or, while full, since when
-	silence  time.Duration // after which the socket gets a heartbeat: the setting, less a random part of it
+	silence  int32         // after which the socket gets a heartbeat, in milliseconds: the setting, less a random part of it
+	expires  int32         // after loop.began, in seconds: when the stream is ended; 0: never
 	done     func(error)
 }
 
@@ -140,7 +142,7 @@ func (l *loop) add(fd int, head []byte, chunked bool, st Stream) {
 	now := time.Now()
 	k := &socket{
 		fd: int32(fd), chunked: chunked, source: st.Source, done: st.Done, wrote: now.Sub(l.began),
-		silence: jitter(l.cfg.Heartbeat),
+		silence: int32(jitter(l.cfg.Heartbeat).Milliseconds()), expires: l.seconds(st.Expires),
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -160,7 +162,7 @@ func (l *loop) add(fd int, head []byte, chunked bool, st Stream) {
 	for _, f := range st.Feeds {
 		l.join(k, f)
 	}
-	l.wheel.add(k, now.Add(k.silence))
+	l.remindAt(k, now.Add(k.quiet()))
 	err := unix.EpollCtl(l.epollFD, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{
 		Events: unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLOUT | unix.EPOLLET,
 		Fd:     k.slot, Pad: l.slots[k.slot].generation, // the kernel hands both back unread
@@ -188,6 +190,32 @@ func (l *loop) begin(k *socket, head []byte, now time.Time) {
 	if l.write(k, head, now) && (err != nil || len(first) > 0) {
 		l.flushOne(k, now)
 	}
+}
+
+// seconds returns the seconds from loop.began to at, and 0 for the zero time only.
+func (l *loop) seconds(at time.Time) int32 {
+	if at.IsZero() {
+		return 0
+	}
+	return int32(min(max(at.Sub(l.began)/time.Second, 1), math.MaxInt32))
+}
+
+// quiet is how long the socket may have nothing before it gets a heartbeat.
+func (k *socket) quiet() time.Duration { return time.Duration(k.silence) * time.Millisecond }
+
+// expiry returns when a socket's stream is ended, if it is.
+func (l *loop) expiry(k *socket) (at time.Time, ok bool) {
+	return l.began.Add(time.Duration(k.expires) * time.Second), k.expires != 0
+}
+
+// remindAt has the wheel remind of a socket at a time, or when its stream expires, if that is earlier; l.mu is held.
+func (l *loop) remindAt(k *socket, at time.Time) { l.wheel.add(k, l.orExpiry(k, at)) }
+
+func (l *loop) orExpiry(k *socket, at time.Time) time.Time {
+	if e, ok := l.expiry(k); ok && e.Before(at) {
+		return e
+	}
+	return at
 }
 
 // jitter returns d less up to a fifth of it.
@@ -262,25 +290,40 @@ func (l *loop) flusher() {
 }
 
 // remind looks at a socket whose reminder has come: it gets a heartbeat if it has had nothing for long, and is ended if the
-// client has taken nothing for long. l.mu is held.
+// client has taken nothing for long, or the stream has expired. l.mu is held.
 func (l *loop) remind(k *socket, now time.Time) (again time.Time, stays bool) {
 	last := l.began.Add(k.wrote)
+	if at, ok := l.expiry(k); ok && !at.After(now) {
+		l.expire(k, now)
+		return time.Time{}, false
+	}
 	if k.full {
 		if at := last.Add(l.cfg.Stall); at.After(now) {
-			return at, true
+			return l.orExpiry(k, at), true
 		}
 		l.end(k, pubsub.ErrTooSlow)
 		return time.Time{}, false
 	}
-	if at := last.Add(k.silence); at.After(now) {
-		return at, true
+	if at := last.Add(k.quiet()); at.After(now) {
+		return l.orExpiry(k, at), true
 	}
 	p := l.placeOf(k)
 	l.writeLine(k, idle(k.source), now)
 	if l.at(p) == nil || k.spot >= 0 { // the socket is gone, or was put on the wheel as it became full
 		return time.Time{}, false
 	}
-	return now.Add(k.silence), true
+	return l.orExpiry(k, now.Add(k.quiet())), true
+}
+
+// expire ends a socket whose client's session has ended; l.mu is held.
+func (l *loop) expire(k *socket, now time.Time) {
+	p := l.placeOf(k)
+	if !k.full { // otherwise it is in the middle of a write
+		l.writeLine(k, []byte(wire.Expired), now)
+	}
+	if l.at(p) != nil {
+		l.end(k, ErrExpired)
+	}
 }
 
 // becameFull notes that the client does not take any more at the moment. The wheel looks whether it does by the time that
@@ -288,7 +331,7 @@ func (l *loop) remind(k *socket, now time.Time) (again time.Time, stays bool) {
 func (l *loop) becameFull(k *socket) {
 	k.full = true
 	l.wheel.remove(k)
-	l.wheel.add(k, l.began.Add(k.wrote+l.cfg.Stall))
+	l.remindAt(k, l.began.Add(k.wrote+l.cfg.Stall))
 }
 
 // endAt has a socket ended later; l.mu is held.
@@ -350,7 +393,7 @@ func (l *loop) end(k *socket, reason error) {
 	s.sock = nil
 	s.generation++
 	l.free = append(l.free, k.slot)
-	if errors.Is(reason, pubsub.ErrEnded) || errors.Is(reason, ErrDraining) {
+	if errors.Is(reason, pubsub.ErrEnded) || errors.Is(reason, ErrDraining) || errors.Is(reason, ErrExpired) {
 		// With unread bytes the kernel would reset the connection, and the client could lose the end of the stream.
 		var ignored [1024]byte
 		_, _ = unix.Read(int(k.fd), ignored[:])
@@ -437,7 +480,7 @@ func (l *loop) news(k *socket, events uint32, now time.Time) {
 		k.full = false
 		if l.flushOne(k, now); l.at(p) != nil && !k.full {
 			l.wheel.remove(k)
-			l.wheel.add(k, now.Add(k.silence)) // where it stands now is the time that becameFull gave the client
+			l.remindAt(k, now.Add(k.quiet())) // where it stands now is the time that becameFull gave the client
 		}
 	}
 }

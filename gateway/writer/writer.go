@@ -45,13 +45,17 @@ type Source interface {
 // Stream is one stream in the hands of a writer.
 type Stream struct {
 	Source Source
-	Feeds  []*pubsub.Feed     // wake the writer when the source may have something new; at least one
-	Done   func(reason error) // is called once, when the stream is over; it must not block
+	Feeds  []*pubsub.Feed // wake the writer when the source may have something new; at least one
+	// Expires is when the stream is ended although its source goes on, to the second. The zero value stands for never.
+	Expires time.Time
+	Done    func(reason error) // is called once, when the stream is over; it must not block
 }
 
 var (
 	// ErrDraining ends a stream because the server stops.
 	ErrDraining = errors.New("server is stopping")
+	// ErrExpired ends a stream at Stream.Expires. The client gets wire.Expired first.
+	ErrExpired = errors.New("session has ended")
 	// ErrUnavailable ends a stream whose client has missed something that cannot be read now.
 	ErrUnavailable = errors.New("what comes next cannot be read")
 	// ErrClientLeft ends a stream whose client has closed the connection.

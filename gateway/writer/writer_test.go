@@ -62,10 +62,26 @@ type carriedStream struct {
 	ended  chan error // gets the reason
 }
 
+// carryFunc hands a stream to a writer. Options change the stream before.
+type carryFunc func(cfg Config, src Source, feed *pubsub.Feed, options ...func(*Stream)) carriedStream
+
+func streamOf(src Source, feed *pubsub.Feed, options []func(*Stream)) Stream {
+	st := Stream{Source: src, Feeds: []*pubsub.Feed{feed}}
+	for _, change := range options {
+		change(&st)
+	}
+	return st
+}
+
+// expiringIn lets a stream expire.
+func expiringIn(d time.Duration) func(*Stream) {
+	return func(st *Stream) { st.Expires = time.Now().Add(d) }
+}
+
 // eachWriter runs test with every writer that the system has. carry hands a stream to the writer.
-func eachWriter(t *testing.T, test func(t *testing.T, carry func(cfg Config, src Source, feed *pubsub.Feed) carriedStream)) {
+func eachWriter(t *testing.T, test func(t *testing.T, carry carryFunc)) {
 	t.Run("goroutine", func(t *testing.T) {
-		test(t, func(cfg Config, src Source, feed *pubsub.Feed) carriedStream {
+		test(t, func(cfg Config, src Source, feed *pubsub.Feed, options ...func(*Stream)) carriedStream {
 			server, client := tcpPair(t)
 			ctx, leave := context.WithCancel(context.Background())
 			drain, beginDrain := context.WithCancel(context.Background())
@@ -77,8 +93,7 @@ func eachWriter(t *testing.T, test func(t *testing.T, carry func(cfg Config, src
 				leave()
 			})
 			wg.Go(func() {
-				ended <- Carry(ctx, plainConn{server}, Stream{Source: src, Feeds: []*pubsub.Feed{feed}}, cfg,
-					Drain{drain, drainTime})
+				ended <- Carry(ctx, plainConn{server}, streamOf(src, feed, options), cfg, Drain{drain, drainTime})
 				server.Close()
 			})
 			t.Cleanup(func() {
@@ -91,7 +106,7 @@ func eachWriter(t *testing.T, test func(t *testing.T, carry func(cfg Config, src
 		})
 	})
 	t.Run("epoll", func(t *testing.T) {
-		test(t, func(cfg Config, src Source, feed *pubsub.Feed) carriedStream {
+		test(t, func(cfg Config, src Source, feed *pubsub.Feed, options ...func(*Stream)) carriedStream {
 			loops, err := StartLoops(cfg)
 			if errors.Is(err, errors.ErrUnsupported) {
 				t.Skip("this system has no epoll")
@@ -102,7 +117,9 @@ func eachWriter(t *testing.T, test func(t *testing.T, carry func(cfg Config, src
 			t.Cleanup(loops.Close)
 			server, client := tcpPair(t)
 			ended := make(chan error, 1)
-			loops.Take(server, nil, false, Stream{Source: src, Feeds: []*pubsub.Feed{feed}, Done: func(reason error) { ended <- reason }})
+			st := streamOf(src, feed, options)
+			st.Done = func(reason error) { ended <- reason }
+			loops.Take(server, nil, false, st)
 			server.Close()
 			return carriedStream{client, func() { loops.Drain(drainTime) }, ended}
 		})
@@ -139,7 +156,7 @@ func (c carriedStream) reason(t *testing.T) error {
 }
 
 func TestAClientThatReadsNothingIsEndedAsTooSlow(t *testing.T) {
-	eachWriter(t, func(t *testing.T, carry func(Config, Source, *pubsub.Feed) carriedStream) {
+	eachWriter(t, func(t *testing.T, carry carryFunc) {
 		cfg := testConfig(time.Hour) // a reminder for the heartbeat would come far too late
 		cfg.Stall = 300 * time.Millisecond
 		feed := pubsub.NewFeed(64 << 20)
@@ -154,7 +171,7 @@ func TestAClientThatReadsNothingIsEndedAsTooSlow(t *testing.T) {
 }
 
 func TestAClientThatReadsSlowlyButReadsIsNotEnded(t *testing.T) {
-	eachWriter(t, func(t *testing.T, carry func(Config, Source, *pubsub.Feed) carriedStream) {
+	eachWriter(t, func(t *testing.T, carry carryFunc) {
 		cfg := testConfig(time.Hour)
 		cfg.Stall = 2 * time.Second
 		feed := pubsub.NewFeed(64 << 20)
@@ -180,7 +197,7 @@ func TestAClientThatReadsSlowlyButReadsIsNotEnded(t *testing.T) {
 }
 
 func TestADrainedStreamEndsWithATimeToComeBack(t *testing.T) {
-	eachWriter(t, func(t *testing.T, carry func(Config, Source, *pubsub.Feed) carriedStream) {
+	eachWriter(t, func(t *testing.T, carry carryFunc) {
 		feed := pubsub.NewFeed(1 << 20)
 		c := carry(testConfig(time.Hour), pubsub.NewStream(feed, []byte("data: first\n\n")), feed)
 		feed.Write([]byte("data: second\n\n"))
@@ -193,8 +210,74 @@ func TestADrainedStreamEndsWithATimeToComeBack(t *testing.T) {
 	})
 }
 
+func TestAStreamThatExpiresSaysSoAndBreaksOff(t *testing.T) {
+	eachWriter(t, func(t *testing.T, carry carryFunc) {
+		feed := pubsub.NewFeed(1 << 20)
+		c := carry(testConfig(time.Hour), pubsub.NewStream(feed, []byte("data: first\n\n")), feed, expiringIn(2*time.Second))
+		long := carry(testConfig(time.Second), pubsub.NewStream(feed, []byte("data: long\n\n")), feed, expiringIn(time.Hour))
+		long.wantNext(t, retryLine+"data: long\n\n")
+		c.wantRest(t, retryLine+"data: first\n\n"+wire.Expired)
+		if reason := c.reason(t); !errors.Is(reason, ErrExpired) {
+			t.Errorf("the stream ended with %v, want ErrExpired", reason)
+		}
+		long.wantNext(t, wire.Heartbeat)
+		feed.Write([]byte("data: second\n\n"))
+		if _, err := io.CopyN(io.Discard, long.client, 1); err != nil {
+			t.Errorf("a stream that expires later: %v", err)
+		}
+		if gone := carry(testConfig(time.Hour), pubsub.NewStream(feed, nil), feed, expiringIn(-time.Second)); !errors.Is(gone.reason(t), ErrExpired) {
+			t.Error("a stream that expired before it began goes on")
+		}
+	})
+}
+
+func TestAStreamThatIsAlwaysBusyExpiresBetweenTwoFrames(t *testing.T) {
+	eachWriter(t, func(t *testing.T, carry carryFunc) {
+		feed := pubsub.NewFeed(1 << 20)
+		c := carry(testConfig(time.Hour), pubsub.NewStream(feed, nil), feed, expiringIn(2*time.Second))
+		stop, wrote := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(wrote)
+			for tick := time.NewTicker(time.Millisecond); ; <-tick.C {
+				select {
+				case <-stop:
+					tick.Stop()
+					return
+				default:
+					feed.Write([]byte("data: x\n\n"))
+				}
+			}
+		}()
+		all, err := io.ReadAll(c.client)
+		close(stop)
+		<-wrote
+		text, said := strings.CutSuffix(string(all), wire.Expired)
+		if err != nil || !said || retryLine+strings.Repeat("data: x\n\n", strings.Count(text, "data")) != text {
+			t.Errorf("the stream ends with %q, error %v", all[max(0, len(all)-200):], err)
+		}
+	})
+}
+
+func TestAStreamThatIsFullExpiresWithoutAWord(t *testing.T) {
+	eachWriter(t, func(t *testing.T, carry carryFunc) {
+		feed := pubsub.NewFeed(64 << 20)
+		cfg := testConfig(time.Hour)
+		cfg.Stall = 5 * time.Second
+		c := carry(cfg, pubsub.NewStream(feed, nil), feed, expiringIn(2*time.Second))
+		for range 40 { // far more than the kernel keeps for one connection
+			feed.Write(bytes.Repeat([]byte("x"), 1<<20))
+		}
+		if reason := c.reason(t); !errors.Is(reason, ErrExpired) && !errors.Is(reason, pubsub.ErrTooSlow) {
+			t.Errorf("the stream ended with %v", reason)
+		}
+		if all, _ := io.ReadAll(c.client); bytes.Contains(all, []byte("event:")) {
+			t.Error("an event in the middle of a frame")
+		}
+	})
+}
+
 func TestAClientThatReadsNothingDoesNotHoldUpADrain(t *testing.T) {
-	eachWriter(t, func(t *testing.T, carry func(Config, Source, *pubsub.Feed) carriedStream) {
+	eachWriter(t, func(t *testing.T, carry carryFunc) {
 		feed := pubsub.NewFeed(64 << 20)
 		c := carry(testConfig(time.Hour), pubsub.NewStream(feed, []byte("data: 1\n\n")), feed)
 		for range 40 { // far more than the kernel keeps for one connection
@@ -211,7 +294,7 @@ func TestAClientThatReadsNothingDoesNotHoldUpADrain(t *testing.T) {
 }
 
 func TestAStreamThatWasFullForAMomentGetsItsHeartbeatsInTime(t *testing.T) {
-	eachWriter(t, func(t *testing.T, carry func(Config, Source, *pubsub.Feed) carriedStream) {
+	eachWriter(t, func(t *testing.T, carry carryFunc) {
 		cfg := testConfig(time.Second)
 		cfg.Stall = time.Hour // a heartbeat that waits for this never comes
 		feed := pubsub.NewFeed(64 << 20)
@@ -286,7 +369,7 @@ func (s *script) Advance() func(context.Context) error {
 }
 
 func TestAStreamThatMustWaitForItsPastGoesOnWithoutADuplicate(t *testing.T) {
-	eachWriter(t, func(t *testing.T, carry func(Config, Source, *pubsub.Feed) carriedStream) {
+	eachWriter(t, func(t *testing.T, carry carryFunc) {
 		free := make(chan struct{})
 		src := &script{steps: []step{
 			{text: "one "}, {err: pubsub.ErrBehind}, {text: "two "}, {err: pubsub.ErrBehind, free: free}, {text: "three"},
@@ -303,7 +386,7 @@ func TestAStreamThatMustWaitForItsPastGoesOnWithoutADuplicate(t *testing.T) {
 }
 
 func TestAStreamWhosePastCannotBeReadSaysSo(t *testing.T) {
-	eachWriter(t, func(t *testing.T, carry func(Config, Source, *pubsub.Feed) carriedStream) {
+	eachWriter(t, func(t *testing.T, carry carryFunc) {
 		free := make(chan struct{})
 		close(free)
 		broken := errors.New("Redis is away")
@@ -318,7 +401,7 @@ func TestAStreamWhosePastCannotBeReadSaysSo(t *testing.T) {
 // A client that leaves while its stream waits for its past ends the stream; the goroutine that waits ends too (StartLoops
 // and Carry wait for it).
 func TestAClientMayLeaveWhileItsStreamWaits(t *testing.T) {
-	eachWriter(t, func(t *testing.T, carry func(Config, Source, *pubsub.Feed) carriedStream) {
+	eachWriter(t, func(t *testing.T, carry carryFunc) {
 		src := &script{steps: []step{{text: "one"}, {err: pubsub.ErrBehind, free: make(chan struct{})}}}
 		c := carry(testConfig(time.Hour), src, pubsub.NewFeed(1<<10))
 		c.wantNext(t, retryLine+"one")
@@ -328,7 +411,7 @@ func TestAClientMayLeaveWhileItsStreamWaits(t *testing.T) {
 }
 
 func TestASilentStreamGetsHeartbeatsAndABusyOneNone(t *testing.T) {
-	eachWriter(t, func(t *testing.T, carry func(Config, Source, *pubsub.Feed) carriedStream) {
+	eachWriter(t, func(t *testing.T, carry carryFunc) {
 		feed := pubsub.NewFeed(1 << 20)
 		c := carry(testConfig(time.Second), pubsub.NewStream(feed, []byte("data: 1\n\n")), feed)
 		c.wantNext(t, retryLine+"data: 1\n\n"+strings.Repeat(wire.Heartbeat, 2))
@@ -412,7 +495,7 @@ func TestChunksEndCleanlyOnlyWhenTheStreamHasEndedForGood(t *testing.T) {
 
 // A client that reads in small pieces leaves the socket full again and again, in the middle of frames.
 func TestAClientThatLeavesTheSocketFullGetsEveryByteOnce(t *testing.T) {
-	eachWriter(t, func(t *testing.T, carry func(Config, Source, *pubsub.Feed) carriedStream) {
+	eachWriter(t, func(t *testing.T, carry carryFunc) {
 		feed := pubsub.NewFeed(32 << 20)
 		c := carry(testConfig(time.Hour), pubsub.NewStream(feed, []byte("first\n")), feed)
 		var want bytes.Buffer
