@@ -39,20 +39,24 @@ func (s *Server) startLoops() (*writer.Loops, error) {
 }
 
 func (s *Server) writerConfig() writer.Config {
-	return writer.Config{Heartbeat: s.cfg.Heartbeat, Retry: s.retry}
+	cfg := writer.Config{Heartbeat: s.cfg.Heartbeat, Retry: s.retry}
+	if s.revocations != nil {
+		cfg.Revoked, cfg.Swept = s.revocations.ends, s.revocations.swept
+	}
+	return cfg
 }
 
 // carry hands a stream to a loop if there are loops and the connection is one for them. Otherwise it writes the stream right
 // here, and returns when the stream is over. done is called once at the end of the stream.
 func (s *Server) carry(c echo.Context, st *pubsub.Stream, done func(reason error)) {
 	setStreamHeaders(c.Response().Header())
-	stream := writer.Stream{Source: st, Feeds: st.Feeds(), Expires: expires(s.who(c).Until, time.Now()), Done: done}
+	stream := writer.Stream{Source: s.owned(c, st), Feeds: st.Feeds(), Expires: expires(s.who(c).Until, time.Now()), Done: done}
 	if s.handOver(c, stream) {
 		return
 	}
 	reason := s.carryHere(c, stream)
 	done(reason)
-	if !errors.Is(reason, pubsub.ErrEnded) {
+	if !errors.Is(reason, pubsub.ErrEnded) && !errors.Is(reason, writer.ErrRevoked) {
 		breakOff()
 	}
 }

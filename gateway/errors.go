@@ -55,6 +55,8 @@ var (
 	errCrowded  = unavailable("busy", "Too many clients at once", 2, nil)
 	errUnknown  = refuse(http.StatusUnauthorized, "unauthenticated", "A credential is needed: a token, an API key or a session")
 	errNoAdmin  = refuse(http.StatusForbidden, "forbidden", "Only an admin may do this")
+	errRevoked  = refuse(http.StatusUnauthorized, "revoked", "The credential was revoked: sign in again")
+	errBlind    = unavailable("revocations_unknown", "This replica does not know at the moment what is revoked", 1, nil)
 	errTooMany  = &refusal{
 		status: http.StatusTooManyRequests, Code: "too_many_streams", Message: "Too many connections", retryAfter: 10,
 	}
@@ -93,6 +95,8 @@ func refusalOf(err error) *refusal {
 		return refuse(http.StatusConflict, "task_ended", "The task has already ended")
 	case errors.Is(err, store.ErrExists):
 		return refuse(http.StatusConflict, "task_exists", "There is already a task with this id")
+	case errors.Is(err, store.ErrManyRevocations):
+		return unavailable("too_many_revocations", "100,000 revocations are kept already", 60, err)
 	case errors.Is(err, store.ErrUncertain):
 		return unavailable("outcome_unknown",
 			"It is not known whether the event is stored. Repeat the request with the same Idempotency-Key", 1, err)

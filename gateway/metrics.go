@@ -31,7 +31,7 @@ func newMetrics(s *Server) *metrics {
 		published: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "sluice_published_total", Help: "Events published over HTTP by this replica."}),
 	}
-	for _, reason := range []string{"client", "too_slow", "ended", "expired", "draining", "unavailable"} {
+	for _, reason := range []string{"client", "too_slow", "ended", "expired", "revoked", "draining", "unavailable"} {
 		m.closed.WithLabelValues(reason)
 	}
 	gauge := func(name, help string, read func() float64) {
@@ -52,6 +52,7 @@ func newMetrics(s *Server) *metrics {
 	})
 	if a := s.cfg.Authenticator; a != nil {
 		m.registerAuth(a)
+		gauge("sluice_revocations", "Revocations that are known.", func() float64 { return float64(a.Revocations().Count()) })
 	}
 	m.registry.MustRegister(s.broker, m.opened, m.closed, m.refused, m.published,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

@@ -41,10 +41,11 @@ type Server struct {
 	draining atomic.Bool
 	// drain ends when the streams are to end. It is held here because Shutdown ends all of them at once, while each request
 	// has a context of its own.
-	drain   context.Context
-	endAll  context.CancelFunc
-	streams openStreams
-	loops   atomic.Pointer[writer.Loops] // nil: a goroutine for every stream
+	drain       context.Context
+	endAll      context.CancelFunc
+	streams     openStreams
+	revocations *revocations                 // nil: there is no authentication
+	loops       atomic.Pointer[writer.Loops] // nil: a goroutine for every stream
 }
 
 // New returns a Server on a broker and a store. The caller closes both, after Shutdown has returned.
@@ -55,6 +56,10 @@ func New(b *pubsub.Broker, s *store.Store, cfg Config, log *slog.Logger) *Server
 	}
 	if cfg.AdmitRate > 0 {
 		srv.admit = rate.NewLimiter(rate.Limit(cfg.AdmitRate), max(1, cfg.AdmitRate/10))
+	}
+	if a := cfg.Authenticator; a != nil {
+		srv.revocations = newRevocations(s, a.Revocations(), log, func() { srv.loops.Load().Sweep() })
+		b.Before(srv.revocations.readAll)
 	}
 	srv.drain, srv.endAll = context.WithCancel(context.Background())
 	srv.metrics = newMetrics(srv)
@@ -137,6 +142,9 @@ func (s *Server) routes(e *echo.Echo) {
 	get("/api/channels/:channel/events", s.listEvents)
 	post("/api/channels/:channel/events", s.createEvent)
 	get("/api/channels/:channel/rejected", s.listRejected)
+	if s.revocations != nil {
+		post("/api/revocations", s.revoke)
+	}
 	if s.cfg.Demo != off {
 		post("/api/activity/simulate", s.simulateActivity)
 		post("/api/tasks/start", s.startTask)
@@ -163,6 +171,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.echo.Serv
 func (s *Server) Serve(l net.Listener) error {
 	stop := s.clock.Run()
 	defer stop()
+	if s.revocations != nil {
+		defer s.revocations.run()()
+	}
 	loops, err := s.startLoops()
 	if err != nil {
 		return err

@@ -149,6 +149,14 @@ func (s *Server) stream(c echo.Context, open func(context.Context) (*pubsub.Stre
 	if s.draining.Load() {
 		return s.comeBack(c, errDraining)
 	}
+	if s.revocations != nil {
+		if err := s.revocations.wait(c.Request().Context()); err != nil {
+			return s.comeBack(c, refusalOf(err))
+		}
+		if who := s.who(c); s.revocations.known.Revoked(&who) {
+			return errRevoked
+		}
+	}
 	release, ok := s.streamsPerAddress.acquire(c.RealIP())
 	if !ok {
 		return errTooMany
@@ -241,6 +249,8 @@ func closeReason(err error) string {
 		return "too_slow"
 	case errors.Is(err, pubsub.ErrEnded):
 		return "ended"
+	case errors.Is(err, writer.ErrRevoked):
+		return "revoked"
 	case errors.Is(err, writer.ErrExpired):
 		return "expired"
 	case errors.Is(err, writer.ErrDraining):

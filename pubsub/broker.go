@@ -85,6 +85,10 @@ func NewBroker(rdb *redis.Client, s *store.Store, cfg Config, log *slog.Logger) 
 	return b
 }
 
+// Before has do called each time before the broker begins to follow Redis, at the start and after it could not. No event that
+// was published meanwhile reaches a stream before do has returned nil. It must not be called after Run.
+func (b *Broker) Before(do func(context.Context) error) { b.listener.Before(do) }
+
 // Run follows Redis until ctx ends. While Redis does not answer it tries again and again, and Ready returns an error.
 // At the end it stores the raw messages that have arrived, because Redis told their publishers that this replica
 // received them. It gives up after finishTime. It may be called once.

@@ -88,6 +88,9 @@ func (n Names) adopted(channel, marker string) string {
 // rejected is the list of raw messages that were not understood, newest first.
 func (n Names) rejected(channel string) string { return n.keys + "rejected:{" + channel + "}" }
 
+// revoked is the sorted set of what was revoked.
+func (n Names) revoked() string { return n.keys + "revoked" }
+
 // Bounds of what no kind.Rule bounds.
 const (
 	onceTTL         = 5 * time.Minute // of a once key

@@ -217,7 +217,7 @@ func TestEverySettingHasOneOwnerADescriptionAndAName(t *testing.T) {
 			t.Errorf("%s is not read: %+v", s.name, cfg)
 		}
 	}
-	if len(owners) != 38 {
-		t.Errorf("%d settings, want 38", len(owners))
+	if len(owners) != 39 {
+		t.Errorf("%d settings, want 39", len(owners))
 	}
 }

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -31,6 +32,8 @@ type Authenticator struct {
 	callback  *callback
 	jwks      *jwks // whose keys verifier uses; nil: it uses others
 	anonymous Session
+
+	revocations *Revocations
 }
 
 // New returns an Authenticator, or nil if the settings name no method. Its calls go through transport; nil stands for the
@@ -42,6 +45,7 @@ func New(cfg Config, transport http.RoundTripper, log *slog.Logger) (*Authentica
 	}
 	client := newClient(transport)
 	a := &Authenticator{cookie: cfg.JWTCookie, keys: m.apiKeys, anonymous: unique.Make(Identity{Subscribe: m.anonymous})}
+	a.revocations = newRevocations(cmp.Or(cfg.RevokeFor, revokeFor))
 	if m.jwt {
 		keys := m.keys
 		if keys == nil {
@@ -51,7 +55,7 @@ func New(cfg Config, transport http.RoundTripper, log *slog.Logger) (*Authentica
 		a.verifier = newVerifier(keys, cfg.JWTIssuer, cfg.JWTAudience, m.defaults)
 	}
 	if m.callback {
-		a.callback = newCallback(cfg, m.defaults, client, log)
+		a.callback = newCallback(cfg, m.defaults, a.revocations, client, log)
 	}
 	return a, nil
 }
@@ -89,6 +93,9 @@ func (a *Authenticator) Run(ctx context.Context) {
 	}
 }
 
+// Revocations returns what is revoked. Whoever learns of a revocation adds it there.
+func (a *Authenticator) Revocations() *Revocations { return a.revocations }
+
 // Identify returns the session of a request. The first of these credentials that the request has decides, even if it is a
 // bad one:
 //
@@ -98,6 +105,18 @@ func (a *Authenticator) Run(ctx context.Context) {
 //
 // A request without a credential gets the session of those who are not known. The errors are *DeniedError.
 func (a *Authenticator) Identify(ctx context.Context, r Request) (Session, error) {
+	session, err := a.identify(ctx, r)
+	if err != nil {
+		return Session{}, err
+	}
+	if who := session.Value(); a.revocations.Revoked(&who) {
+		return Session{}, errRevoked
+	}
+	return session, nil
+}
+
+// identify is Identify but for revocations.
+func (a *Authenticator) identify(ctx context.Context, r Request) (Session, error) {
 	if hasCredential(r.HTTP.URL.RawQuery) {
 		return Session{}, errInURL
 	}

@@ -41,6 +41,8 @@ type callback struct {
 	defaults defaults
 	log      *slog.Logger
 
+	revocations *Revocations
+
 	ctx   context.Context // of the calls, which may outlive the requests that began them; close cancels it
 	stop  context.CancelFunc
 	calls sync.WaitGroup
@@ -73,10 +75,10 @@ type answer struct {
 	usable  time.Time // until when session is used while the application does not answer
 }
 
-func newCallback(cfg Config, d defaults, client *http.Client, log *slog.Logger) *callback {
+func newCallback(cfg Config, d defaults, r *Revocations, client *http.Client, log *slog.Logger) *callback {
 	ctx, stop := context.WithCancel(context.Background())
 	return &callback{
-		url: cfg.AuthURL, client: client, cookies: cfg.AuthCookies, maxAge: cfg.AuthMaxAge, defaults: d, log: log,
+		url: cfg.AuthURL, client: client, cookies: cfg.AuthCookies, maxAge: cfg.AuthMaxAge, defaults: d, log: log, revocations: r,
 		ctx: ctx, stop: stop, slots: make(chan struct{}, maxCalls),
 		answers: make(map[credential]*answer), clients: make(paces),
 	}
@@ -148,7 +150,7 @@ func (c *callback) identify(ctx context.Context, r Request) (Session, error) {
 		c.remember(key, a)
 	}
 	if a.asking == nil {
-		if time.Now().Before(a.fresh) {
+		if time.Now().Before(a.fresh) && !c.revokedAnswer(a) {
 			defer c.mu.Unlock()
 			return a.result()
 		}
@@ -166,6 +168,15 @@ func (c *callback) identify(ctx context.Context, r Request) (Session, error) {
 	return a.result()
 }
 
+// revokedAnswer reports whether an answer does not count any more, so that the application is asked again; c.mu is held.
+func (c *callback) revokedAnswer(a *answer) bool {
+	if !a.known {
+		return false
+	}
+	who := a.session.Value()
+	return c.revocations.Revoked(&who)
+}
+
 // result returns what is known; callback.mu is held.
 func (a *answer) result() (Session, error) {
 	if a.denial != nil {
@@ -181,7 +192,7 @@ func (c *callback) begin(a *answer, q *http.Request, from netip.Prefix) {
 	began := time.Now() // the application's word is as old as the question
 	c.calls.Go(func() {
 		who, err := c.take(q, from)
-		who.Issued = began.Unix()
+		who.Issued, who.asked = began.Unix(), began.UnixMilli()
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.settle(a, who, err, time.Now())
@@ -246,7 +257,7 @@ func (c *callback) settle(a *answer, who Identity, err error, now time.Time) {
 	case refused(err):
 		c.counts.Denied++
 		a.denial, a.known, a.fresh = d, false, now.Add(denialTime)
-	case a.known && now.Before(a.usable): // the application is away: who is known goes on for a while
+	case a.known && now.Before(a.usable) && !c.revokedAnswer(a): // the application is away: who is known goes on for a while
 		c.counts.Stale++
 		a.denial, a.fresh = nil, now.Add(denialTime)
 		old := a.session.Value()

@@ -21,6 +21,9 @@ const (
 	methodNone     = "none"
 )
 
+// revokeFor is for how long something is revoked, unless the settings say otherwise.
+const revokeFor = 24 * time.Hour
+
 // Config holds the settings that say who is let in and what they may do.
 type Config struct {
 	Auth             []string      `desc:"jwt, callback and keys, separated by commas; empty: all whose settings are given; none: whoever reaches the gateway may do everything"`
@@ -33,6 +36,7 @@ type Config struct {
 	AuthURL          string        `split_words:"true" desc:"http or https address at which the gateway asks the application who somebody is"`
 	AuthCookies      []string      `split_words:"true" desc:"cookies, separated by commas, that the application is sent, a star at the end for all that begin so; empty: all"`
 	AuthMaxAge       time.Duration `split_words:"true" default:"5m" desc:"time after which a stream ends so that the application is asked again; while it is away, sessions go on for twice as long"`
+	RevokeFor        time.Duration `split_words:"true" default:"24h" desc:"how long what was revoked stays revoked; it should be as long as a token is valid"`
 	APIKeys          string        `split_words:"true" desc:"API keys, separated by semicolons, as \"gateway key\" prints them"`
 	APIKeysFile      string        `split_words:"true" desc:"file with API keys, one in a line"`
 	DefaultSubscribe []string      `split_words:"true" default:"notifications" desc:"patterns, separated by commas, of what users may read whose token or session does not say it"`
@@ -57,6 +61,11 @@ func (c *Config) Validate() error {
 	}
 	if c.AuthMaxAge != 0 {
 		if err := store.CheckRange("AuthMaxAge", c.AuthMaxAge, 10*time.Second, 24*time.Hour); err != nil {
+			return err
+		}
+	}
+	if c.RevokeFor != 0 {
+		if err := store.CheckRange("RevokeFor", c.RevokeFor, time.Minute, 365*24*time.Hour); err != nil {
 			return err
 		}
 	}

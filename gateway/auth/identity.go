@@ -24,6 +24,8 @@ type Identity struct {
 	// who this is; in seconds since 1970. A revocation ends what was issued before it.
 	Issued  int64
 	TokenID string // the token's jti, by which it can be revoked
+
+	asked int64 // when the application was asked who this is, in milliseconds since 1970; 0: it was not
 }
 
 // Session is an identity that all streams of one session share. It takes 8 bytes, and equal identities are equal sessions.

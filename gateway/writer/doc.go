@@ -15,6 +15,7 @@
 //	pubsub.ErrTooSlow       the client took nothing for Config.Stall, or the source fell off its feed
 //	ErrUnavailable          what the client has missed cannot be read now
 //	ErrExpired              Stream.Expires has come
+//	ErrRevoked              Config.Revoked says so
 //	ErrDraining             Loops.Drain or Loops.Close, or the drain channel of Carry
 //	ErrClientLeft, others   the client closed the connection, or the connection broke
 //
@@ -30,11 +31,14 @@
 // middle of a frame.
 //
 // A response is a sequence of chunks (RFC 9112, section 7.1), one for each write. The last chunk, a clean end, means that the
-// stream is over for good; several clients in wide use do not come back after it. So only pubsub.ErrEnded has one. After every
+// stream is over for good; several clients in wide use do not come back after it. So only pubsub.ErrEnded and ErrRevoked have one. After every
 // other reason the connection is closed without it, which is what a replica that was killed looks like as well.
 //
 // A stream that expires has no timer and no place in a list for it. The wheel, which looks at each stream now and then for
 // its heartbeat, looks at it in time, too. With the heartbeat's time in milliseconds a socket takes the 96 bytes it took before.
+//
+// Who may not read any more is asked for all streams of a loop at once, 1,000 of them between two turns of others, and not kept
+// in an index: revocations are rare, and streams are many.
 //
 // One clock tells whether a client takes anything: Config.Stall, in both writers. The kernel's own timeout for
 // unacknowledged data (TCP_USER_TIMEOUT) is a little longer, so that a client that reads nothing is counted as too slow, and

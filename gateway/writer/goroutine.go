@@ -30,7 +30,7 @@ type Drain struct {
 // Carry writes a stream to a connection until it is over, and returns the reason. ctx ends when the client has left. It does
 // not call Done.
 //
-// If the reason is pubsub.ErrEnded, the caller ends the response cleanly, and otherwise breaks it off (see doc.go).
+// If the reason is pubsub.ErrEnded or ErrRevoked, the caller ends the response cleanly, and otherwise breaks it off (see doc.go).
 func Carry(ctx context.Context, to Conn, st Stream, cfg Config, drain Drain) error {
 	w := carrier{ctx: ctx, conn: to, stream: st, cfg: cfg.withDefaults()}
 	w.deadline = deadline{conn: to, stall: w.cfg.Stall}
@@ -52,6 +52,10 @@ func Carry(ctx context.Context, to Conn, st Stream, cfg Config, drain Drain) err
 	}
 	draining := drain.Begin.Done()
 	var end <-chan time.Time // set once the drain has begun
+	swept := w.cfg.swept()   // before Revoked is asked, so that no sweep is missed
+	if w.cfg.revoked(st.Source) {
+		return w.revoke()
+	}
 	for {
 		select { // without this look, a stream that always has something due would never notice the drain
 		case <-draining:
@@ -59,6 +63,10 @@ func Carry(ctx context.Context, to Conn, st Stream, cfg Config, drain Drain) err
 			end = time.After(drainDelay(drain.Time))
 		case <-end:
 			return w.leave()
+		case <-swept:
+			if swept = w.cfg.swept(); w.cfg.revoked(st.Source) {
+				return w.revoke()
+			}
 		default:
 		}
 		if w.expired() {
@@ -85,6 +93,7 @@ func Carry(ctx context.Context, to Conn, st Stream, cfg Config, drain Drain) err
 				return err
 			}
 		case <-draining: // handled above
+		case <-swept:
 		case <-end:
 			return w.leave()
 		case <-w.ctx.Done():
@@ -188,6 +197,9 @@ func (w *carrier) sendPiece(b []byte) error {
 	}
 	return err
 }
+
+// revoke tells the client that its stream has ended for good.
+func (w *carrier) revoke() error { return errors.Join(ErrRevoked, w.send([]byte(wire.Revoked))) }
 
 // leave tells the client when to come back.
 func (w *carrier) leave() error {

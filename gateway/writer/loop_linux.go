@@ -174,7 +174,11 @@ func (l *loop) add(fd int, head []byte, chunked bool, st Stream) {
 	if l.draining {
 		l.endAt(k, now.Add(drainDelay(l.drainTime)), ErrDraining)
 	}
+	p := l.placeOf(k)
 	l.begin(k, head, now)
+	if l.at(p) != nil && l.cfg.revoked(k.source) {
+		l.revoke(k, now)
+	}
 }
 
 // begin writes the head of a stream's response, the reconnection time, and what comes first, all in one; l.mu is held.
@@ -315,6 +319,41 @@ func (l *loop) remind(k *socket, now time.Time) (again time.Time, stays bool) {
 	return l.orExpiry(k, now.Add(k.quiet())), true
 }
 
+// sweepAtOnce is how many sockets are asked about before others have a turn.
+const sweepAtOnce = 1000
+
+// sweep ends the streams whose clients may not read any more. One that is added meanwhile was asked about by add.
+func (l *loop) sweep() {
+	for from := 0; ; from += sweepAtOnce {
+		l.mu.Lock()
+		now := time.Now()
+		for _, s := range l.slots[min(from, len(l.slots)):min(from+sweepAtOnce, len(l.slots))] {
+			if s.sock != nil && l.cfg.revoked(s.sock.source) {
+				l.revoke(s.sock, now)
+			}
+		}
+		done := from+sweepAtOnce >= len(l.slots)
+		l.mu.Unlock()
+		if done {
+			return
+		}
+	}
+}
+
+// revoke ends a socket whose client may not read any more; l.mu is held.
+func (l *loop) revoke(k *socket, now time.Time) {
+	p := l.placeOf(k)
+	if !k.full { // otherwise it is in the middle of a write
+		l.writeLine(k, []byte(wire.Revoked), now)
+	}
+	if l.at(p) != nil && !k.full && k.chunked {
+		l.write(k, lastChunk, now)
+	}
+	if l.at(p) != nil {
+		l.end(k, ErrRevoked)
+	}
+}
+
 // expire ends a socket whose client's session has ended; l.mu is held.
 func (l *loop) expire(k *socket, now time.Time) {
 	p := l.placeOf(k)
@@ -393,7 +432,7 @@ func (l *loop) end(k *socket, reason error) {
 	s.sock = nil
 	s.generation++
 	l.free = append(l.free, k.slot)
-	if errors.Is(reason, pubsub.ErrEnded) || errors.Is(reason, ErrDraining) || errors.Is(reason, ErrExpired) {
+	if !errors.Is(reason, ErrClientLeft) && !errors.Is(reason, pubsub.ErrTooSlow) {
 		// With unread bytes the kernel would reset the connection, and the client could lose the end of the stream.
 		var ignored [1024]byte
 		_, _ = unix.Read(int(k.fd), ignored[:])

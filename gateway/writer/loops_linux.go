@@ -54,6 +54,16 @@ func (ls *Loops) Drain(drainTime time.Duration) {
 	}
 }
 
+// Sweep asks Config.Revoked about every stream, and ends those for which it says so.
+func (ls *Loops) Sweep() {
+	if ls == nil {
+		return
+	}
+	for _, l := range ls.all {
+		l.sweep()
+	}
+}
+
 // Close ends all streams at once, and returns when the loops have ended.
 func (ls *Loops) Close() {
 	if ls == nil {

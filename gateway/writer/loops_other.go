@@ -20,6 +20,9 @@ func (*Loops) Take(*net.TCPConn, []byte, bool, Stream) {}
 // Drain does nothing.
 func (*Loops) Drain(time.Duration) {}
 
+// Sweep does nothing.
+func (*Loops) Sweep() {}
+
 // Close does nothing.
 func (*Loops) Close() {}
 

@@ -16,6 +16,21 @@ type Config struct {
 	Heartbeat time.Duration        // silence after which a stream gets a heartbeat
 	Retry     func() time.Duration // returns the reconnection time for one client; called from several goroutines
 	Stall     time.Duration        // how long a client may take nothing before its stream is ended; 0: 30 s
+	// Revoked reports whether a stream must end because its client may not read any more. It is asked once for each stream that
+	// begins, and for each again after Swept's channel was closed or Loops.Sweep was called. It is called from several
+	// goroutines and must not block. nil: no stream must end.
+	Revoked func(Source) bool
+	// Swept returns a channel that is closed when Carry is to ask Revoked again; nil: never.
+	Swept func() <-chan struct{}
+}
+
+func (c Config) revoked(src Source) bool { return c.Revoked != nil && c.Revoked(src) }
+
+func (c Config) swept() <-chan struct{} {
+	if c.Swept == nil {
+		return nil
+	}
+	return c.Swept()
 }
 
 // withDefaults returns the settings with the zero values replaced.
@@ -56,6 +71,8 @@ var (
 	ErrDraining = errors.New("server is stopping")
 	// ErrExpired ends a stream at Stream.Expires. The client gets wire.Expired first.
 	ErrExpired = errors.New("session has ended")
+	// ErrRevoked ends a stream because of Config.Revoked. The client gets wire.Revoked first.
+	ErrRevoked = errors.New("credential was revoked")
 	// ErrUnavailable ends a stream whose client has missed something that cannot be read now.
 	ErrUnavailable = errors.New("what comes next cannot be read")
 	// ErrClientLeft ends a stream whose client has closed the connection.

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -59,6 +60,7 @@ const retryLine = "retry: 1500\n"
 type carriedStream struct {
 	client net.Conn
 	drain  func()     // at once
+	sweep  func()     // asks Config.Revoked again
 	ended  chan error // gets the reason
 }
 
@@ -85,6 +87,13 @@ func eachWriter(t *testing.T, test func(t *testing.T, carry carryFunc)) {
 			server, client := tcpPair(t)
 			ctx, leave := context.WithCancel(context.Background())
 			drain, beginDrain := context.WithCancel(context.Background())
+			first, sweep := context.WithCancel(context.Background())
+			cfg.Swept = func() <-chan struct{} {
+				if first.Err() != nil {
+					return nil // there is one sweep in a test
+				}
+				return first.Done()
+			}
 			ended := make(chan error, 1)
 			var wg sync.WaitGroup
 			wg.Go(func() {
@@ -97,12 +106,13 @@ func eachWriter(t *testing.T, test func(t *testing.T, carry carryFunc)) {
 				server.Close()
 			})
 			t.Cleanup(func() {
+				sweep()
 				leave()
 				beginDrain()
 				server.Close()
 				wg.Wait()
 			})
-			return carriedStream{client, beginDrain, ended}
+			return carriedStream{client, beginDrain, sweep, ended}
 		})
 	})
 	t.Run("epoll", func(t *testing.T) {
@@ -121,7 +131,7 @@ func eachWriter(t *testing.T, test func(t *testing.T, carry carryFunc)) {
 			st.Done = func(reason error) { ended <- reason }
 			loops.Take(server, nil, false, st)
 			server.Close()
-			return carriedStream{client, func() { loops.Drain(drainTime) }, ended}
+			return carriedStream{client, func() { loops.Drain(drainTime) }, loops.Sweep, ended}
 		})
 	})
 }
@@ -227,6 +237,27 @@ func TestAStreamThatExpiresSaysSoAndBreaksOff(t *testing.T) {
 		}
 		if gone := carry(testConfig(time.Hour), pubsub.NewStream(feed, nil), feed, expiringIn(-time.Second)); !errors.Is(gone.reason(t), ErrExpired) {
 			t.Error("a stream that expired before it began goes on")
+		}
+	})
+}
+
+func TestAStreamWhoseClientMayNotReadAnyMoreEndsAtTheNextSweep(t *testing.T) {
+	eachWriter(t, func(t *testing.T, carry carryFunc) {
+		var revoked atomic.Bool
+		cfg := testConfig(time.Hour)
+		cfg.Revoked = func(Source) bool { return revoked.Load() }
+		feed := pubsub.NewFeed(1 << 20)
+		c := carry(cfg, pubsub.NewStream(feed, []byte("data: first\n\n")), feed)
+		c.wantNext(t, retryLine+"data: first\n\n")
+		revoked.Store(true)
+		c.sweep()
+		c.wantRest(t, wire.Revoked)
+		if reason := c.reason(t); !errors.Is(reason, ErrRevoked) {
+			t.Errorf("the stream ended with %v, want ErrRevoked", reason)
+		}
+		late := carry(cfg, pubsub.NewStream(feed, nil), feed)
+		if reason := late.reason(t); !errors.Is(reason, ErrRevoked) {
+			t.Errorf("a stream that began after the sweep ended with %v, want ErrRevoked", reason)
 		}
 	})
 }

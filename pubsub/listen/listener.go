@@ -62,7 +62,7 @@ type Queue interface {
 	Fence(handled func())
 }
 
-// Config of a Listener. All fields are required.
+// Config of a Listener. All fields but Before are required.
 type Config struct {
 	// Redis publishes probes. Its options, such as address, TLS and user, serve the subscribing connection too.
 	Redis *redis.Client
@@ -76,6 +76,9 @@ type Config struct {
 	Receiver   Receiver
 	Queue      Queue
 	Log        *slog.Logger
+	// Before is called before each session begins to follow Redis. If it returns an error, the session does not begin, and
+	// another one is tried later. nil: nothing has to be done before.
+	Before func(context.Context) error
 }
 
 // Subscription is a replica's interest in one channel.
@@ -153,6 +156,9 @@ func New(cfg Config) *Listener {
 	l.metrics = append(l.metrics, l.lost.collectors()...)
 	return l
 }
+
+// Before sets Config.Before. It must not be called after Run.
+func (l *Listener) Before(do func(context.Context) error) { l.cfg.Before = do }
 
 // Want adds a subscription, or replaces that of the same channel. Receiver.Subscribed is called when it is in place,
 // unless it is for a pattern. Want may be called before Run and does not block.

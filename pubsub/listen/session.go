@@ -120,6 +120,12 @@ func (l *Listener) runSession(parent context.Context, c *conn) (next *conn, err 
 			return nil, err
 		}
 	}
+	if l.cfg.Before != nil {
+		if err := l.cfg.Before(parent); err != nil {
+			_ = c.Close()
+			return nil, err
+		}
+	}
 	s := newSession(l, c)
 	l.cfg.Receiver.Connected(c.session)
 	l.running.Store(s)
