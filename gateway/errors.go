@@ -49,15 +49,18 @@ func unavailable(code, message string, retryAfter int, cause error) *refusal {
 }
 
 var (
-	errNotFound = refuse(http.StatusNotFound, "not_found", "This address does not exist")
-	errNoTask   = refuse(http.StatusNotFound, "task_not_found", "There is no such task, or it finished more than a minute ago")
-	errDraining = unavailable("draining", "This replica is stopping", 1, nil)
-	errCrowded  = unavailable("busy", "Too many clients at once", 2, nil)
-	errUnknown  = refuse(http.StatusUnauthorized, "unauthenticated", "A credential is needed: a token, an API key or a session")
-	errNoAdmin  = refuse(http.StatusForbidden, "forbidden", "Only an admin may do this")
-	errRevoked  = refuse(http.StatusUnauthorized, "revoked", "The credential was revoked: sign in again")
-	errBlind    = unavailable("revocations_unknown", "This replica does not know at the moment what is revoked", 1, nil)
-	errTooMany  = &refusal{
+	errNotFound    = refuse(http.StatusNotFound, "not_found", "This address does not exist")
+	errNoTask      = refuse(http.StatusNotFound, "task_not_found", "There is no such task, or it finished more than a minute ago")
+	errDraining    = unavailable("draining", "This replica is stopping", 1, nil)
+	errCrowded     = unavailable("busy", "Too many clients at once", 2, nil)
+	errUnknown     = refuse(http.StatusUnauthorized, "unauthenticated", "A credential is needed: a token, an API key or a session")
+	errNoAdmin     = refuse(http.StatusForbidden, "forbidden", "Only an admin may do this")
+	errRevoked     = refuse(http.StatusUnauthorized, "revoked", "The credential was revoked: sign in again")
+	errBlind       = unavailable("revocations_unknown", "This replica does not know at the moment what is revoked", 1, nil)
+	errManyTickets = &refusal{
+		status: http.StatusTooManyRequests, Code: "too_many_tickets", Message: "Too many tickets", retryAfter: 1,
+	}
+	errTooMany = &refusal{
 		status: http.StatusTooManyRequests, Code: "too_many_streams", Message: "Too many connections", retryAfter: 10,
 	}
 )

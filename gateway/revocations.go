@@ -122,9 +122,13 @@ func (r *revocations) apply(list []store.Revocation) {
 	for _, one := range list {
 		added = r.known.Add(one.Subject, one.TokenID, one.At) || added
 	}
-	if !added {
-		return
+	if added {
+		r.sweepAll()
 	}
+}
+
+// sweepAll has every stream asked whether it must end.
+func (r *revocations) sweepAll() {
 	r.mu.Lock()
 	close(r.news)
 	r.news = make(chan struct{})
@@ -160,14 +164,31 @@ func (r *revocations) swept() <-chan struct{} {
 	return r.news
 }
 
-// ends reports whether a stream must end because its client's session is revoked.
+// ends reports whether a stream must end because its client's session is revoked, or its ticket was used again.
 func (r *revocations) ends(src writer.Source) bool {
-	st, ok := src.(*ownedStream)
-	if !ok || r.known.Count() == 0 {
+	var session auth.Session
+	switch st := src.(type) {
+	case *ownedStream:
+		session = st.session
+	case *ticketStream:
+		if st.lease.lost.Load() {
+			return true
+		}
+		session = st.session
+	default:
 		return false
 	}
-	who := st.session.Value()
+	if r.known.Count() == 0 {
+		return false
+	}
+	who := session.Value()
 	return r.known.Revoked(&who)
+}
+
+// ticketStream is a stream that was opened with a ticket.
+type ticketStream struct {
+	ownedStream
+	lease *lease
 }
 
 // ownedStream is a stream with the session it belongs to. It takes 16 bytes.
@@ -177,12 +198,16 @@ type ownedStream struct {
 }
 
 // owned returns a stream as the writers get it.
-func (s *Server) owned(c echo.Context, st *pubsub.Stream) writer.Source {
+func (s *Server) owned(c echo.Context, st *pubsub.Stream, l *lease) writer.Source {
 	session, ok := c.Get(sessionKey).(auth.Session)
-	if !ok {
+	switch {
+	case !ok:
 		return st // there is no authentication
+	case l != nil:
+		return &ticketStream{ownedStream{st, session}, l}
+	default:
+		return &ownedStream{st, session}
 	}
-	return &ownedStream{st, session}
 }
 
 // revoke ends the sessions of a subject, or that of a token.

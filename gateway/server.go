@@ -45,6 +45,7 @@ type Server struct {
 	endAll      context.CancelFunc
 	streams     openStreams
 	revocations *revocations                 // nil: there is no authentication
+	tickets     *tickets                     // likewise
 	loops       atomic.Pointer[writer.Loops] // nil: a goroutine for every stream
 }
 
@@ -59,6 +60,7 @@ func New(b *pubsub.Broker, s *store.Store, cfg Config, log *slog.Logger) *Server
 	}
 	if a := cfg.Authenticator; a != nil {
 		srv.revocations = newRevocations(s, a.Revocations(), log, func() { srv.loops.Load().Sweep() })
+		srv.tickets = newTickets(s, srv.revocations.sweepAll)
 		b.Before(srv.revocations.readAll)
 	}
 	srv.drain, srv.endAll = context.WithCancel(context.Background())
@@ -144,6 +146,7 @@ func (s *Server) routes(e *echo.Echo) {
 	get("/api/channels/:channel/rejected", s.listRejected)
 	if s.revocations != nil {
 		post("/api/revocations", s.revoke)
+		post("/api/tickets", s.createTicket)
 	}
 	if s.cfg.Demo != off {
 		post("/api/activity/simulate", s.simulateActivity)
@@ -173,6 +176,7 @@ func (s *Server) Serve(l net.Listener) error {
 	defer stop()
 	if s.revocations != nil {
 		defer s.revocations.run()()
+		defer s.tickets.run()()
 	}
 	loops, err := s.startLoops()
 	if err != nil {

@@ -173,14 +173,22 @@ func (s *Server) stream(c echo.Context, open func(context.Context) (*pubsub.Stre
 		}
 		return s.comeBack(c, refusalOf(err))
 	}
+	l, err := s.useTicket(c)
+	if err != nil {
+		st.Close()
+		release()
+		return s.comeBack(c, refusalOf(err))
+	}
 	if !s.streams.open() {
 		st.Close()
 		release()
+		s.releaseTicket(l)
 		return s.comeBack(c, errDraining)
 	}
 	s.metrics.opened.Inc()
 	path := c.Path() // echo reuses c once this handler has returned
-	s.carry(c, st, func(reason error) {
+	s.carry(c, st, l, func(reason error) {
+		s.releaseTicket(l)
 		st.Close()
 		release()
 		if errors.Is(reason, writer.ErrUnavailable) {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
@@ -24,9 +25,14 @@ func (s *Server) authenticate(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 	return func(c echo.Context) error {
 		proto, host := s.called(c.Request())
-		session, err := s.cfg.Authenticator.Identify(c.Request().Context(), auth.Request{
-			HTTP: c.Request(), Address: c.RealIP(), Client: clientOf(c.RealIP()), Proto: proto, Host: host,
-		})
+		r := auth.Request{HTTP: c.Request(), Address: c.RealIP(), Client: clientOf(c.RealIP()), Proto: proto, Host: host}
+		if strings.HasPrefix(c.Path(), streamsPath) {
+			r.TicketOf = func(ctx context.Context, ticket string) ([]byte, error) {
+				c.Set(ticketKey, ticket)
+				return s.tickets.who(ctx, ticket)
+			}
+		}
+		session, err := s.cfg.Authenticator.Identify(c.Request().Context(), r)
 		switch {
 		case err == nil && c.Request().Method != http.MethodGet && !known(session):
 			return errUnknown // before its body is read

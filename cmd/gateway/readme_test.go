@@ -154,13 +154,17 @@ func TestTheREADMEsChapterOnSecurityWorksWhenPasted(t *testing.T) {
 		}
 	}
 	script = strings.NewReplacer("go run ./cmd/gateway", path, "localhost:8080", addr, "curl -N", "curl -sS --max-time 1 -N",
-		"curl -H", "curl -sS -H").Replace(script) + "kill $PID\nwait $PID\n"
+		"curl -H", "curl -sS -H").Replace(script) + "kill $PID\nwait $PID\necho \"ticket $TICKET\"\n"
 	p := exec.CommandContext(t.Context(), "sh", "-c", script)
-	p.Env = append(os.Environ(), asProgram+"=1")
+	p.Env = append(os.Environ(), asProgram+"=1", "GATEWAY_LOG_LEVEL=debug")
 	text, err := p.CombinedOutput()
 	said := string(text)
-	if err != nil || !strings.Contains(said, `"success":true`) || !strings.Contains(said, "\ndata: {") || strings.Contains(said, `"error"`) {
+	if err != nil || !strings.Contains(said, `"success":true`) || !strings.Contains(said, "\ndata: {") || strings.Count(said, "retry: ") != 2 || strings.Contains(said, `"error"`) {
 		t.Errorf("%v\n%s\nsays\n%s", err, script, said)
+	}
+	_, ticket, _ := strings.Cut(strings.TrimSpace(said), "\nticket ")
+	if len(ticket) != 26 || strings.Count(said, ticket) != 1 {
+		t.Errorf("the ticket %q is in a log:\n%s", ticket, said)
 	}
 }
 

@@ -22,6 +22,8 @@ type Request struct {
 	Client  netip.Prefix
 	// Proto and Host are those of the address that the client has called: http or https, and the Host header.
 	Proto, Host string
+	// TicketOf returns what Seal returned for the maker of a ticket, or ErrTicket. nil: the request cannot have a ticket.
+	TicketOf func(ctx context.Context, ticket string) ([]byte, error)
 }
 
 // Authenticator finds out who makes a request. It is safe for concurrent use.
@@ -100,6 +102,7 @@ func (a *Authenticator) Revocations() *Revocations { return a.revocations }
 // bad one:
 //
 //	Authorization   a key, a token, or whatever the application knows
+//	?ticket=        a ticket, which opens streams only
 //	Cookie          the cookie with a token
 //	Cookie          the cookies that the application knows
 //
@@ -126,6 +129,9 @@ func (a *Authenticator) identify(ctx context.Context, r Request) (Session, error
 		return a.authorization(ctx, r, headers[0])
 	default:
 		return Session{}, errTwoCredentials
+	}
+	if ticket, present := TicketIn(r.HTTP.URL.RawQuery); present {
+		return a.ticket(ctx, r, ticket)
 	}
 	if a.verifier != nil {
 		token, err := oneCookie(r.HTTP, a.cookie)

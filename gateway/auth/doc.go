@@ -6,8 +6,9 @@
 //	callback  the session cookies of the application, or      the application itself: GATEWAY_AUTH_URL
 //	          any Authorization that is no token and no key
 //	keys      Authorization: Bearer sluice_<name>_<secret>    the settings, which hold only digests of keys
+//	(all)     ?ticket= of a stream                            Request.TicketOf: what a ticket's maker may read is kept with it
 //
-// The credential that comes first decides: Authorization, then the cookie with a token, then the cookies of the
+// The credential that comes first decides: Authorization, then a ticket, then the cookie with a token, then the cookies of the
 // application. If it is bad, the request is refused; another one never gets a chance, since a client that presents a bad
 // credential means to be somebody. A request without any gets the session of those who are not known.
 //
@@ -44,11 +45,19 @@
 //
 // API keys are random (130 bits), so a fast digest is enough; a name that does not exist takes as long as a wrong secret.
 //
+// Tickets. A browser's EventSource sends no headers, so a page that holds a token gets a ticket with it and puts that into the
+// address of the stream: 130 random bits, for one stream, for half a minute. Unlike a token, it is of little use to whoever reads
+// it in a log later. A ticket keeps what its maker may read, until when, and by what it can be revoked; never more.
+//
 // Revocations. What was revoked is a list that whoever runs the Authenticator keeps up to date (the gateway reads it from Redis). A
 // token is compared by the second in which it was issued, the application's word by this machine's clock. An answer that is
 // revoked is asked for again.
 //
 // # Costs
+//
+// A ticket takes a key of some 300 bytes in Redis, for 30 s, or for 75 s after its stream was heard of last; one subject makes 20 of
+// them on a replica, and then one each second. Making one costs Redis two commands, opening a stream with it a read and a script,
+// keeping it a script every 15 s. A replica with streams by ticket asks 2.5 times a second which of them have lost theirs.
 //
 // A revocation takes some 100 bytes on each replica and in Redis, 100,000 of them at most, for GATEWAY_REVOKE_FOR; one more is
 // refused. While there are none, a request pays one read of a counter, otherwise two look-ups. A replica asks Redis 2.5 times a second

@@ -24,8 +24,9 @@ const (
 // comes back with the last one it got. Its data is that of a refusal.
 const Expired = "event: expired\ndata: {\"error\":\"The session has ended: a valid credential is needed\",\"code\":\"expired\"}\n\n"
 
-// Revoked is the frame after which a stream ends for good because its client's credential was revoked.
-const Revoked = "event: revoked\ndata: {\"error\":\"The credential was revoked: sign in again\",\"code\":\"revoked\"}\n\n"
+// Revoked is the frame after which a stream ends for good because its client's credential was revoked, or
+// because a newer stream has its ticket.
+const Revoked = "event: revoked\ndata: {\"error\":\"The credential was revoked, or its ticket is used by a newer stream\",\"code\":\"revoked\"}\n\n"
 
 // encoder is what the encoders have in common.
 type encoder struct{}
