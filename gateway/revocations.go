@@ -138,13 +138,16 @@ func (r *revocations) sweepAll() {
 
 // wait returns when the replica knows what is revoked.
 func (r *revocations) wait(ctx context.Context) error {
+	if r.upToDate() {
+		return nil // nearly always
+	}
 	timer := time.NewTimer(lookWait)
 	defer timer.Stop()
 	for {
 		r.mu.Lock()
-		known, looked := time.Since(r.asOf) <= knownFor, r.looked
+		looked := r.looked
 		r.mu.Unlock()
-		if known {
+		if r.upToDate() {
 			return nil
 		}
 		select {
@@ -155,6 +158,13 @@ func (r *revocations) wait(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// upToDate reports whether the replica has looked just now.
+func (r *revocations) upToDate() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return time.Since(r.asOf) <= knownFor
 }
 
 // swept returns a channel that is closed by the next revocation.

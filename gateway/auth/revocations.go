@@ -42,10 +42,11 @@ func (r *Revocations) Add(subject, tokenID string, at int64) bool {
 	if tokenID != "" {
 		entries, name = r.tokens, tokenID
 	}
-	if entries[name].at >= at {
+	known := entries[name].at
+	if known == at {
 		return false
 	}
-	entries[name] = revoked{at, time.Now()}
+	entries[name] = revoked{max(known, at), time.Now()} // an earlier one is news too: the clock may be another one now
 	r.count.Store(int64(len(r.subjects) + len(r.tokens)))
 	return true
 }
