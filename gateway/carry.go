@@ -47,7 +47,8 @@ func (s *Server) writerConfig() writer.Config {
 }
 
 // carry hands a stream to a loop if there are loops and the connection is one for them. Otherwise it writes the stream right
-// here, and returns when the stream is over. l is the stream's ticket, if it has one. done is called once at the end of the stream.
+// here, and returns when the stream is over. l is the stream's ticket, if it has one. done is called once, at
+// its end.
 func (s *Server) carry(c echo.Context, st *pubsub.Stream, l *lease, done func(reason error)) {
 	setStreamHeaders(c.Response().Header())
 	stream := writer.Stream{Source: s.owned(c, st, l), Feeds: st.Feeds(), Expires: expires(s.who(c).Until, time.Now()), Done: done}

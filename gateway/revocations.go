@@ -242,7 +242,8 @@ func (s *Server) revoke(c echo.Context) error {
 	case len(what.TokenID) > maxTokenID || !utf8.ValidString(what.TokenID) || strings.ContainsFunc(what.TokenID, unicode.IsControl):
 		return badRequest("invalid_jti", "jti must have 1 to 256 bytes and no control characters", "jti")
 	}
-	r, err := s.store.Revoke(c.Request().Context(), store.Revocation{Subject: what.Subject, TokenID: what.TokenID}, s.revocations.known.Keep())
+	r := store.Revocation{Subject: what.Subject, TokenID: what.TokenID}
+	r, err := s.store.Revoke(c.Request().Context(), r, s.revocations.known.Keep())
 	if err != nil {
 		return err
 	}

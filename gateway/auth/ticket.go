@@ -71,7 +71,8 @@ func unseal(text []byte) (Identity, error) {
 	}
 	subscribe, err := NewPatterns(strings.Fields(s.Subscribe))
 	return Identity{
-		Subject: s.Subject, Key: s.Key, Subscribe: subscribe, Admin: s.Admin, Until: s.Until, Issued: s.Issued, TokenID: s.TokenID, asked: s.Asked,
+		Subject: s.Subject, Key: s.Key, Subscribe: subscribe, Admin: s.Admin,
+		Until: s.Until, Issued: s.Issued, TokenID: s.TokenID, asked: s.Asked,
 	}, err
 }
 

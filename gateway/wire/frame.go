@@ -22,11 +22,13 @@ const (
 
 // Expired is the frame after which a stream is broken off because its client's session has ended. It has no id, so the client
 // comes back with the last one it got. Its data is that of a refusal.
-const Expired = "event: expired\ndata: {\"error\":\"The session has ended: a valid credential is needed\",\"code\":\"expired\"}\n\n"
+const Expired = "event: expired\n" +
+	"data: {\"error\":\"The session has ended: a valid credential is needed\",\"code\":\"expired\"}\n\n"
 
 // Revoked is the frame after which a stream ends for good because its client's credential was revoked, or
 // because a newer stream has its ticket.
-const Revoked = "event: revoked\ndata: {\"error\":\"The credential was revoked, or its ticket is used by a newer stream\",\"code\":\"revoked\"}\n\n"
+const Revoked = "event: revoked\n" +
+	"data: {\"error\":\"The credential was revoked, or its ticket is used by a newer stream\",\"code\":\"revoked\"}\n\n"
 
 // encoder is what the encoders have in common.
 type encoder struct{}
