@@ -27,7 +27,7 @@ type channel struct {
 	// epoch counts how often state became subscribed, or a live channel was verified. A reading of Redis from an earlier epoch
 	// must not be used.
 	epoch      int           // guarded by mu
-	known      int           // Redis was asked in this epoch where the channel stands, and the channel has all of that; guarded by mu
+	known      int           // the newest epoch in which Redis was asked where the channel stands; guarded by mu
 	becameLive chan struct{} // closed while state is live; guarded by mu
 	busy       bool          // an event has come since the last comparison of quiet channels; guarded by mu
 	unheard    bool          // events may have passed unheard since state was live; guarded by mu

@@ -48,7 +48,7 @@ func (c *channel) align(theirs store.Tip) {
 	if !c.begun || ours.Base == theirs.Base {
 		return
 	}
-	same := false
+	var same bool
 	switch {
 	case ours.Position.Offset == 0:
 		// Every event since the channel was live would have been announced, even if Redis has lost everything since. If

@@ -38,8 +38,9 @@ type FormatError struct{ Prefix, Found string }
 
 // Error says what to do about it.
 func (e *FormatError) Error() string {
-	return fmt.Sprintf("redis holds the data of another version of the gateway: %s:format is %q, and this version reads and writes %q. "+
-		"Start the version that wrote it, or choose another prefix or another database for this one, or delete the keys that begin with %s:",
+	return fmt.Sprintf("redis holds the data of another version of the gateway: "+
+		"%s:format is %q, and this version reads and writes %q. Start the version that wrote it, "+
+		"or choose another prefix or another database for this one, or delete the keys that begin with %s:",
 		e.Prefix, e.Found, formatNow, e.Prefix)
 }
 
@@ -70,7 +71,7 @@ func (s *Store) checkFormat(ctx context.Context, epoch string) error {
 	case err == nil && found == "" && failed != nil: // no connection: then the commands have no errors of their own
 		return fmt.Errorf("read the format of what Redis holds: %w", failed)
 	case errors.Is(err, redis.Nil) && set.Err() != nil:
-		return nil // Redis takes nothing now, and nobody has written there; the next call asks again
+		return nil //nolint:nilerr // Redis takes nothing now, and nobody has written there; the next call asks again
 	case err != nil:
 		return fmt.Errorf("read the format of what Redis holds: %w", err)
 	case found != formatNow:

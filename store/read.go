@@ -172,18 +172,19 @@ func (s *Store) further(ctx context.Context, channel string, tip, offset uint64,
 		return excerpt{}, 0, fmt.Errorf("read history of channel %q: %w", channel, err)
 	}
 	now, err := parseTip(meta.Val())
-	if err != nil || now.Position.Offset < tip {
-		return excerpt{texts: []string{""}}, tip, nil // Redis has lost the channel meanwhile
+	if err != nil || now.Position.Offset < tip { // Redis has lost the channel meanwhile: nothing leads to the offset
+		return excerpt{texts: []string{""}}, tip, nil //nolint:nilerr // reading by ids tells what is wrong
 	}
-	x := excerpt{texts: list.Val(), end: len(list.Val()) < most}
-	for len(x.texts) > 0 {
-		e, err := parseEvent(channel, []byte(x.texts[0]))
-		if err != nil || e.Position.Offset <= offset {
-			break
-		}
-		x.texts = x.texts[1:]
+	texts := list.Val()
+	newer := func() bool {
+		e, unreadable := parseEvent(channel, []byte(texts[0]))
+		return unreadable == nil && e.Position.Offset > offset
 	}
-	return x, now.Position.Offset, nil
+	end := len(texts) < most
+	for len(texts) > 0 && newer() {
+		texts = texts[1:]
+	}
+	return excerpt{texts: texts, end: end}, now.Position.Offset, nil
 }
 
 // readByIDs is Newest for a list in which the index of an event does not tell its offset.

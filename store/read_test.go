@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -202,11 +203,11 @@ func TestAHistoryIsReadWithoutAHoleWhileEventsAreStored(t *testing.T) {
 			continue
 		}
 		next := h.Tip.Position
-		for i := len(h.Events) - 1; i >= 0; i-- {
-			if h.Events[i].Position != next {
-				t.Fatalf("%v where %v was due", h.Events[i].Position, next)
+		for _, e := range slices.Backward(h.Events) {
+			if e.Position != next {
+				t.Fatalf("%v where %v was due", e.Position, next)
 			}
-			next = h.Events[i].Before()
+			next = e.Before()
 		}
 		if len(h.Events) < kept/3 { // those that are trimmed while others are read are not there
 			t.Fatalf("%d events of %d", len(h.Events), kept)
