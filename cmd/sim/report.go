@@ -111,6 +111,7 @@ func runMany(ctx context.Context, m *machine, o options, out io.Writer) (bool, e
 	err := t.runMany(ctx, m, o, false, func() {
 		for ; shown < len(t.failed); shown++ {
 			evidence(out, t.failed[shown])
+			compare(ctx, m, t.failed[shown], out)
 		}
 		if time.Since(told) > 10*time.Second {
 			told = time.Now()
@@ -124,11 +125,23 @@ func runMany(ctx context.Context, m *machine, o options, out io.Writer) (bool, e
 
 // evidence writes what the judge has found in one world.
 func evidence(out io.Writer, r world.Result) {
-	fmt.Fprintf(out, "FAILED: seed %d: %v\n", r.Seed, r.Verdict.Counts)
+	fmt.Fprintf(out, "FAILED: seed %d, trace %s: %v\n", r.Seed, r.Hash, r.Verdict.Counts)
 	for _, v := range r.Verdict.Evidence {
 		fmt.Fprintf(out, "  %s: %s %s at %.6f s: %s\n", v.Kind, v.Who, v.Channel, v.At.Seconds(), v.Detail)
 	}
 	fmt.Fprintf(out, "  go run ./cmd/sim -seed %d\n", r.Seed)
+}
+
+// compare runs the world of a failure again, and says if it is another history then: that would be a mistake of the
+// simulation, and the failure could not be replayed.
+func compare(ctx context.Context, m *machine, failed world.Result, out io.Writer) {
+	again, err := m.run(ctx, failed.Seed, nil, nil)
+	switch {
+	case err != nil:
+		fmt.Fprintf(out, "  it could not be run again: %v\n", err)
+	case again.Hash != failed.Hash:
+		fmt.Fprintf(out, "  NOT REPEATABLE: run again, its trace is %s and the verdict %v\n", again.Hash, again.Verdict.Counts)
+	}
 }
 
 // report writes the table of faults and the sums.
