@@ -155,7 +155,8 @@ func (t *totals) report(out io.Writer, took time.Duration) {
 	}
 	_ = w.Flush()
 	fmt.Fprintf(out, "\n%d worlds in %.1f s (%.2f a second), %.0f virtual seconds; %d publishes, %d events stored, %d delivered, "+
-		"%d gaps, %d reconnects, %d publishes nobody can be sure of, %d raw messages under two ids; longest recovery %.1f s (seed %d)\n",
+		"%d gaps, %d reconnects, %d publishes nobody can be sure of, %d raw messages under two ids; "+
+		"longest recovery %.1f s (seed %d)\n",
 		t.worlds, took.Seconds(), float64(t.worlds)/took.Seconds(), t.virtual.Seconds(), t.publishes, t.events, t.deliveries, t.gaps,
 		t.reconnects, t.unsure, t.rawAgain, t.slowest.Seconds(), t.slowestOf)
 	kinds := map[string]int{}
