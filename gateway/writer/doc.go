@@ -31,9 +31,9 @@
 // middle of a frame.
 //
 // A response is a sequence of chunks (RFC 9112, section 7.1), one for each write. The last chunk, a clean end, means that the
-// stream is over for good; several clients in wide use do not come back after it. So only pubsub.ErrEnded and ErrRevoked have one.
-// After every
-// other reason the connection is closed without it, which is what a replica that was killed looks like as well.
+// stream is over for good; several clients in wide use do not come back after it. So only pubsub.ErrEnded and ErrRevoked have
+// one. After every other reason the connection is closed without it, which is what a replica that was killed looks like as
+// well.
 //
 // A stream that expires has no timer and no place in a list for it. The wheel, which looks at each stream now and then for
 // its heartbeat, looks at it in time, too. With the heartbeat's time in milliseconds a socket takes the 96 bytes it took before.
