@@ -306,7 +306,7 @@ func (c *client) lacks(newest map[string]string) string {
 		return ""
 	}
 	for _, channel := range c.record.Channels {
-		if c.have[channel] != newest[channel] {
+		if newest[channel] != "" && c.have[channel] != newest[channel] {
 			return fmt.Sprintf("has %s of %s, the newest is %s", c.have[channel], channel, newest[channel])
 		}
 	}

@@ -273,9 +273,23 @@ func (w *world) newest() map[string]string {
 	return out
 }
 
-// behind says which client lacks what.
+// kept returns those of the events, by channel, that their channel still keeps.
+func (w *world) kept(ids map[string]string) map[string]string {
+	out := map[string]string{}
+	for channel, id := range ids {
+		list, _ := w.redis.List(historyKey(channel))
+		if slices.ContainsFunc(stored(list), func(e judge.Event) bool { return e.ID == id }) {
+			out[channel] = id
+		}
+	}
+	return out
+}
+
+// behind says which client lacks what. A client of one type that was away need not have the newest event of its type: raw
+// messages that had waited may have pushed it out of the history meanwhile.
 func (w *world) behind(notes map[string]string) string {
 	newest := w.newest()
+	notes = w.kept(notes)
 	for _, c := range slices.Concat(w.clients, w.tasks) {
 		want := newest
 		if c.plan.Type != "" {
