@@ -12,7 +12,8 @@ import (
 	"sluice/store/storetest"
 )
 
-// dam is a TCP proxy that can hold back what the server sends over its present connections, and let it through bit by bit.
+// dam is a TCP proxy that can hold back what Redis sends over its present subscribing connections, and let it through bit by
+// bit.
 type dam struct {
 	addr string
 
@@ -22,10 +23,11 @@ type dam struct {
 
 // link is a connection through a dam, on its way from the server. The dam's lock guards all of it.
 type link struct {
-	near, far net.Conn
-	held      bool
-	waiting   [][]byte // what the server has sent, as it came
-	over      bool     // the server has closed the connection
+	near, far   net.Conn
+	subscribing bool
+	held        bool
+	waiting     [][]byte // what the server has sent, each message by itself
+	over        bool     // the server has closed the connection
 }
 
 func newDam(t *testing.T, to string) *dam {
@@ -55,6 +57,11 @@ func newDam(t *testing.T, to string) *dam {
 				buf := make([]byte, 32<<10)
 				for {
 					n, err := near.Read(buf)
+					if bytes.Contains(buf[:n], []byte("SUBSCRIBE")) {
+						d.mu.Lock()
+						k.subscribing = true
+						d.mu.Unlock()
+					}
 					_, _ = far.Write(buf[:n]) // a server that is gone does not read it
 					if err != nil {
 						far.Close()
@@ -84,7 +91,10 @@ func (d *dam) pass(k *link) {
 	for {
 		n, err := k.far.Read(buf)
 		d.mu.Lock()
-		k.waiting, k.over = append(k.waiting, bytes.Clone(buf[:n])), err != nil
+		for _, message := range bytes.SplitAfter(bytes.Clone(buf[:n]), []byte("\r\n>")) { // the next one begins with >
+			k.waiting = append(k.waiting, message)
+		}
+		k.over = err != nil
 		if !k.held {
 			k.flow(len(k.waiting))
 		}
@@ -105,12 +115,12 @@ func (k *link) flow(n int) {
 	}
 }
 
-// shut holds everything back that comes over the present connections.
+// shut holds everything back that comes over the present subscribing connections.
 func (d *dam) shut() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, k := range d.links {
-		k.held = true
+		k.held = k.subscribing
 	}
 }
 
