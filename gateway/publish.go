@@ -19,7 +19,10 @@ const maxIdempotencyKey = 255
 
 // body reads the body of a request. One that is larger than the settings allow is refused.
 func (s *Server) body(c echo.Context) ([]byte, error) {
-	text, err := io.ReadAll(http.MaxBytesReader(c.Response(), c.Request().Body, int64(s.store.MaxBodyBytes())))
+	// net/http's own writer, not echo's, is told that the body is too large. Then it waits for a moment before it closes the
+	// connection, and the client, which is still writing, gets the answer and not a reset.
+	w := c.Response().Writer
+	text, err := io.ReadAll(http.MaxBytesReader(w, c.Request().Body, int64(s.store.MaxBodyBytes())))
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
 		return nil, refuse(http.StatusRequestEntityTooLarge, "too_large",
 			fmt.Sprintf("The body has more than %d bytes", s.store.MaxBodyBytes()))

@@ -526,6 +526,10 @@ type pipe struct {
 
 func (p pipe) RemoteAddr() net.Addr { return address(p.peer) }
 
+// CloseWrite has net/http wait for half a second before it closes a connection on which it has refused a body, as it does on
+// TCP. Otherwise the client, which is still writing that body, may get an error instead of the answer.
+func (p pipe) CloseWrite() error { return nil }
+
 type address string
 
 func (address) Network() string  { return "tcp" }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -20,6 +21,27 @@ type endsOften struct {
 	*testing.T
 	last  int // number of the last event
 	again int // number of an event that it sends once more; -1: none
+
+	mu   sync.Mutex
+	conn net.Conn // the one that is being answered; guarded by mu
+	over bool     // guarded by mu
+}
+
+// begin notes the connection that is being answered, and reports whether the test goes on.
+func (s *endsOften) begin(conn net.Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conn = conn
+	return !s.over
+}
+
+// end closes the connection that is being answered: a client may have come back when the test was over, and asks nothing.
+func (s *endsOften) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over = true; s.conn != nil {
+		_ = s.conn.Close()
+	}
 }
 
 func (s *endsOften) serve(listener net.Listener) {
@@ -28,7 +50,9 @@ func (s *endsOften) serve(listener net.Listener) {
 		if err != nil {
 			return
 		}
-		s.answer(conn, refuse)
+		if s.begin(conn) {
+			s.answer(conn, refuse)
+		}
 		_ = conn.Close()
 	}
 }
@@ -113,6 +137,7 @@ func followLoosely(t *testing.T, s *endsOften, goal int) *audit {
 		t.Error(err)
 	}
 	listener.Close()
+	s.end()
 	<-served
 	return a
 }
