@@ -57,7 +57,8 @@
 //
 // A ticket takes a key of some 300 bytes in Redis, for 30 s, or for 75 s after its stream was heard of last; one subject makes 20
 // of them on a replica, and then one each second. Making one costs Redis two commands, opening a stream with it a read and
-// a script, keeping it a script every 15 s. A replica with streams by ticket asks 2.5 times a second which of them have lost theirs.
+// a script, keeping it a script every 15 s. A replica with streams by ticket asks 2.5 times a second which of them have lost
+// theirs.
 //
 // A revocation takes some 100 bytes on each replica and in Redis, 100,000 of them at most, for GATEWAY_REVOKE_FOR; one more is
 // refused. While there are none, a request pays one read of a counter, otherwise two look-ups. A replica asks Redis 2.5 times a
