@@ -91,9 +91,7 @@ func (d *dam) pass(k *link) {
 	for {
 		n, err := k.far.Read(buf)
 		d.mu.Lock()
-		for _, message := range bytes.SplitAfter(bytes.Clone(buf[:n]), []byte("\r\n>")) { // the next one begins with >
-			k.waiting = append(k.waiting, message)
-		}
+		k.waiting = append(k.waiting, bytes.SplitAfter(bytes.Clone(buf[:n]), []byte("\r\n>"))...) // the next one begins with >
 		k.over = err != nil
 		if !k.held {
 			k.flow(len(k.waiting))
