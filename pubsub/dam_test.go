@@ -32,57 +32,36 @@ type link struct {
 
 func newDam(t *testing.T, to string) *dam {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := &dam{addr: l.Addr().String()}
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			near, err := l.Accept()
-			if err != nil {
-				return
-			}
-			far, err := net.Dial("tcp", to)
-			if err != nil {
-				near.Close()
-				continue
-			}
-			k := &link{near: near, far: far}
-			d.mu.Lock()
-			d.links = append(d.links, k)
-			d.mu.Unlock()
-			wg.Go(func() { // to the server
-				buf := make([]byte, 32<<10)
-				for {
-					n, err := near.Read(buf)
-					if bytes.Contains(buf[:n], []byte("SUBSCRIBE")) {
-						d.mu.Lock()
-						k.subscribing = true
-						d.mu.Unlock()
-					}
-					_, _ = far.Write(buf[:n]) // a server that is gone does not read it
-					if err != nil {
-						far.Close()
-						return
-					}
-				}
-			})
-			wg.Go(func() { d.pass(k) })
-		}
-	})
-	t.Cleanup(func() {
-		l.Close()
+	d := &dam{}
+	d.addr = between(t, to, func(near, far net.Conn) {
+		k := &link{near: near, far: far}
 		d.mu.Lock()
-		for _, k := range d.links {
-			k.near.Close()
-			k.far.Close()
-		}
+		d.links = append(d.links, k)
 		d.mu.Unlock()
+		var wg sync.WaitGroup
+		wg.Go(func() { d.pass(k) })
+		d.toServer(k)
 		wg.Wait()
 	})
 	return d
+}
+
+// toServer passes on what the client sends, and notes whether it subscribes.
+func (d *dam) toServer(k *link) {
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := k.near.Read(buf)
+		if bytes.Contains(buf[:n], []byte("SUBSCRIBE")) {
+			d.mu.Lock()
+			k.subscribing = true
+			d.mu.Unlock()
+		}
+		_, _ = k.far.Write(buf[:n]) // a server that is gone does not read it
+		if err != nil {
+			k.far.Close()
+			return
+		}
+	}
 }
 
 // pass takes what the server sends.

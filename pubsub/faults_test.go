@@ -135,44 +135,17 @@ func TestABlackHoleBetweenTheReplicaAndRedisIsNoticedAndHealed(t *testing.T) {
 type proxy struct {
 	addr string
 
-	mu    sync.Mutex
-	hole  bool       // guarded by mu
-	conns []net.Conn // guarded by mu
+	mu   sync.Mutex
+	hole bool // guarded by mu
 }
 
 func newProxy(t *testing.T, to string) *proxy {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &proxy{addr: l.Addr().String()}
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			near, err := l.Accept()
-			if err != nil {
-				return
-			}
-			far, err := net.Dial("tcp", to)
-			if err != nil {
-				near.Close()
-				continue
-			}
-			p.mu.Lock()
-			p.conns = append(p.conns, near, far)
-			p.mu.Unlock()
-			wg.Go(func() { p.pipe(near, far) })
-			wg.Go(func() { p.pipe(far, near) })
-		}
-	})
-	t.Cleanup(func() {
-		l.Close()
-		p.mu.Lock()
-		for _, c := range p.conns {
-			c.Close()
-		}
-		p.mu.Unlock()
+	p := &proxy{}
+	p.addr = between(t, to, func(near, far net.Conn) {
+		var wg sync.WaitGroup
+		wg.Go(func() { p.pipe(near, far) })
+		p.pipe(far, near)
 		wg.Wait()
 	})
 	return p

@@ -309,25 +309,23 @@ func expire(s *Server, _ *client, args []string) any {
 }
 
 func ttl(s *Server, _ *client, args []string) any {
-	v := s.data.get(args[0])
-	switch {
-	case v == nil:
-		return int64(-2)
-	case v.expires.IsZero():
-		return int64(-1)
-	}
-	return int64((time.Until(v.expires) + time.Second/2) / time.Second)
+	return s.left(args[0], func(left time.Duration) time.Duration { return (left + time.Second/2) / time.Second })
 }
 
 func pttl(s *Server, _ *client, args []string) any {
-	v := s.data.get(args[0])
+	return s.left(args[0], func(left time.Duration) time.Duration { return left / time.Millisecond })
+}
+
+// left answers how long a key is kept, in the unit that in counts in.
+func (s *Server) left(key string, in func(time.Duration) time.Duration) any {
+	v := s.data.get(key)
 	switch {
 	case v == nil:
 		return int64(-2)
 	case v.expires.IsZero():
 		return int64(-1)
 	}
-	return int64(time.Until(v.expires) / time.Millisecond)
+	return int64(in(time.Until(v.expires)))
 }
 
 func hset(s *Server, _ *client, args []string) any {
