@@ -60,6 +60,7 @@ func (t *tickets) run() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var work sync.WaitGroup
 	work.Go(func() { t.every(ctx, store.TicketBeat, t.keepAll) })
+	work.Go(func() { t.every(ctx, ticketsAtOnce*ticketEvery, t.forgetPaces) })
 	work.Go(func() {
 		after := int64(0)
 		t.every(ctx, lookEvery, func(ctx context.Context) { after = t.look(ctx, after) })
@@ -198,14 +199,7 @@ func (t *tickets) mayMake(who string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.paces[who] == nil && len(t.paces) >= maxTicketUsers {
-		for name, p := range t.paces {
-			if p.Tokens() >= ticketsAtOnce { // as good as new
-				delete(t.paces, name)
-			}
-		}
-		if len(t.paces) >= maxTicketUsers {
-			who = "" // those that come later share one
-		}
+		who = "" // those that come later share one
 	}
 	p := t.paces[who]
 	if p == nil {
@@ -213,6 +207,17 @@ func (t *tickets) mayMake(who string) bool {
 		t.paces[who] = p
 	}
 	return p.Allow()
+}
+
+// forgetPaces removes the paces that are as good as new.
+func (t *tickets) forgetPaces(context.Context) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for who, p := range t.paces {
+		if p.Tokens() >= ticketsAtOnce {
+			delete(t.paces, who)
+		}
+	}
 }
 
 // createTicket makes a ticket, with which a client that cannot send headers opens a stream.
@@ -233,7 +238,7 @@ func (s *Server) createTicket(c echo.Context) error {
 	return c.JSON(http.StatusCreated, struct {
 		Ticket    string `json:"ticket"`
 		ExpiresIn int    `json:"expiresIn"`
-	}{ticket, 30})
+	}{ticket, int(store.TicketFresh.Seconds())})
 }
 
 // useTicket gives the ticket of a request to its stream, once nothing else can go wrong: a proxy repeats a request that was

@@ -15,13 +15,15 @@ import (
 
 // Bounds of tickets.
 const (
-	ticketFresh = 30 * time.Second // a ticket that no stream has
 	// ticketHeld is how long a ticket is kept after its stream was heard of last. Streams are heard of every 15 s (see
 	// TicketBeat), so it is kept for 60 to 75 s after a stream was cut.
 	ticketHeld = 75 * time.Second
 	takenTTL   = 10 * time.Second // of an entry of the taken key
 	takenCap   = 10_000           // entries of the taken key; a stream whose entry is missing is told by KeepTicket
 )
+
+// TicketFresh is how long a ticket is kept that no stream has used.
+const TicketFresh = 30 * time.Second
 
 // TicketBeat is how often KeepTicket must be called for a stream.
 const TicketBeat = 15 * time.Second
@@ -54,7 +56,7 @@ func (s *Store) MakeTicket(ctx context.Context, ticket string, who []byte) error
 	key := s.names.ticket(ticket)
 	_, err := s.rdb.TxPipelined(ctx, func(p redis.Pipeliner) error {
 		p.HSet(ctx, key, "who", who)
-		p.Expire(ctx, key, ticketFresh)
+		p.Expire(ctx, key, TicketFresh)
 		return nil
 	})
 	if err != nil {
